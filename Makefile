@@ -1,0 +1,103 @@
+# make serve   builds turboserver and serves the current folder (PORT=8000)
+# make test    sets up what the tests need and runs them
+# make bench   the speed check: server CPU for each request, beside its peers
+# make model   checks the model of the leader hand-over (needs spin)
+# make clean   removes what the above have made
+#
+# All that is needed is Python 3.11 or newer, its venv module and a C compiler.
+# PYTHON chooses the interpreter, VENV the folder of its environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --disable-pip-version-check --quiet
+NATIVE = $(wildcard csrc/*.[ch] src/turboserver/*.pyx src/turboserver/*.pxd)
+
+# pan ends with 0 whatever it finds.
+MODEL_CC = $${CC:-cc} -O2 -w -DCOLLAPSE -DMEMLIM=2048
+MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2>&1; \
+  grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
+  grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
+
+.PHONY: help serve test bench model clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+serve: $(VENV)/.built
+	@exec $(PY) -m turboserver.http.server $(PORT)
+
+test: $(VENV)/.built $(VENV)/.tools-test
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.built
+	@$(PY) bench/hello.py $(BENCH_ARGS)
+
+model:
+	@command -v spin >/dev/null || { \
+	  echo 'make model needs spin:  apt install spin   or   brew install spin' >&2; exit 1; }
+	@mkdir -p build/model
+	@set -e; for model in model/*.pml; do \
+	  (cd build/model && spin -a ../../$$model >spin.log); \
+	  echo "== $$model: assertions, deadlocks"; \
+	  $(MODEL_CC) -DSAFETY -DNOCLAIM -o build/model/pan build/model/pan.c; \
+	  $(MODEL_RUN); \
+	  for claim in $$(sed -n 's/^ltl \([a-z_]*\) .*/\1/p' $$model); do \
+	    echo "== $$model: $$claim, under weak fairness"; \
+	    $(MODEL_CC) -DNFAIR=4 -o build/model/pan build/model/pan.c; \
+	    $(MODEL_RUN) -a -f -N $$claim; \
+	  done; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache src/*.egg-info
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f src/turboserver/*.so
+
+# ---- Stamps: what is up to date is not done again ----
+
+define CHECK
+import os, shlex, shutil, sys, sysconfig
+def stop(text):
+    sys.exit("\n  turboserver: " + text + "\n")
+if sys.version_info < (3, 11):
+    stop("Python 3.11 or newer is needed, and this is %d.%d. Choose another:  make PYTHON=python3.13 ..." % sys.version_info[:2])
+apple = sys.platform == "darwin"
+try:
+    import ensurepip, venv
+except ImportError:
+    stop("Python's venv module is missing. Install it:  apt install python3-venv  (Debian, Ubuntu)")
+cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+if not shutil.which(cc):
+    stop("no C compiler (%s) was found. Install one:  " % cc + ("xcode-select --install" if apple else
+         "apt install build-essential  (Debian, Ubuntu),  dnf install gcc  (Fedora),  apk add build-base  (Alpine)"))
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    stop("Python's headers (Python.h) are missing. Install them:  " + ("xcode-select --install" if apple else
+         "apt install python3-dev  (Debian, Ubuntu),  dnf install python3-devel  (Fedora),  apk add python3-dev  (Alpine)"))
+endef
+export CHECK
+
+$(VENV)/.tools: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  printf '\n  turboserver: %s was not found. Install Python 3.11 or newer:  apt install python3 python3-venv  or  brew install python\n\n' \
+	  '$(PYTHON)' >&2; exit 1; }
+	@$(PYTHON) -c "$$CHECK"
+	@echo 'turboserver: setting up $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
+	@$(PYTHON) -c "$$CHECK"
+	@echo 'turboserver: building'
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.tools-test: $(VENV)/.built
+	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@touch $@

@@ -1,0 +1,186 @@
+/* buffer: see buffer.h. */
+#include "buffer.h"
+
+#include "sock.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- incoming ----------------------------------------------------------- */
+
+int ts_in_reserve(struct ts_in *in, uint32_t want)
+{
+    TS_ASSERT(in->head <= in->pos && in->pos <= in->end && in->end <= in->cap);
+    if (in->cap - in->end >= want)
+        return 0;
+    uint32_t used = in->end - in->head;
+    if (in->head > 0 && in->cap - used >= want && in->head >= used / 2) {
+        memmove(in->data, in->data + in->head, used);
+    } else {
+        uint64_t need = (uint64_t)used + want;
+        uint64_t cap = in->cap > 0 ? in->cap : TS_IN_FIRST;
+        while (cap < need)
+            cap *= 2;
+        if (cap > UINT32_MAX)
+            return -ENOMEM;
+        char *grown = malloc((size_t)cap);
+        if (grown == NULL)
+            return -ENOMEM;
+        if (used > 0)
+            memcpy(grown, in->data + in->head, used);
+        free(in->data);
+        in->data = grown;
+        in->cap = (uint32_t)cap;
+    }
+    in->pos -= in->head;
+    in->end = used;
+    in->head = 0;
+    return 0;
+}
+
+void ts_in_free(struct ts_in *in)
+{
+    free(in->data);
+    memset(in, 0, sizeof *in);
+}
+
+/* ---- outgoing ----------------------------------------------------------- */
+
+void ts_out_init(struct ts_out *out)
+{
+    memset(out, 0, sizeof *out);
+    atomic_flag_clear(&out->lock);
+}
+
+void ts_out_free(struct ts_out *out)
+{
+    free(out->data);
+    out->data = NULL;
+    out->pos = out->end = out->cap = 0;
+    out->error = 0;
+}
+
+static bool try_lock(struct ts_out *out)
+{
+    return !atomic_flag_test_and_set_explicit(&out->lock, memory_order_acquire);
+}
+
+/* Whoever holds the lock copies or makes one non-blocking call, so yielding is
+ * enough; a futex would cost the uncontended path more. */
+static void lock(struct ts_out *out)
+{
+    while (TS_UNLIKELY(!try_lock(out)))
+        sched_yield();
+}
+
+static void unlock(struct ts_out *out)
+{
+    atomic_flag_clear_explicit(&out->lock, memory_order_release);
+}
+
+/* Holding the lock: sends the gathered octets, then extra (may be empty), as
+ * long as the kernel takes them. *taken counts the extra ones. */
+static int send_locked(struct ts_out *out, int fd, const char *extra,
+                       size_t len, size_t *taken)
+{
+    size_t done = 0;
+    int result = TS_OUT_SENT;
+    for (;;) {
+        size_t gathered = out->end - out->pos;
+        if (gathered == 0 && done == len)
+            break;
+        ssize_t n = gathered > 0
+            ? ts_send2(fd, out->data + out->pos, gathered, extra + done, len - done)
+            : ts_send(fd, extra + done, len - done);
+        if (n == -EAGAIN) {
+            result = TS_OUT_BLOCKED;
+            break;
+        }
+        if (n < 0) {
+            out->error = (int)-n;
+            out->pos = out->end = 0;
+            result = (int)n;
+            break;
+        }
+        size_t sent = (size_t)n;
+        if (sent < gathered) {
+            out->pos += (uint32_t)sent;
+        } else {
+            out->pos = out->end = 0;
+            done += sent - gathered;
+        }
+    }
+    *taken = done;
+    return result;
+}
+
+static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
+{
+    if (out->cap - out->end < len) {
+        uint32_t unsent = out->end - out->pos;
+        if (unsent + len > out->cap) {
+            uint32_t cap = out->cap > 0 ? out->cap : 1024;
+            while (cap < unsent + len)
+                cap *= 2;
+            char *grown = malloc(cap);
+            if (grown == NULL)
+                return -ENOMEM;
+            if (unsent > 0)
+                memcpy(grown, out->data + out->pos, unsent);
+            free(out->data);
+            out->data = grown;
+            out->cap = cap;
+        } else {
+            memmove(out->data, out->data + out->pos, unsent);
+        }
+        out->pos = 0;
+        out->end = unsent;
+    }
+    memcpy(out->data + out->end, data, len);
+    out->end += len;
+    return 0;
+}
+
+int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
+                 bool through, size_t *taken)
+{
+    int result;
+    *taken = 0;
+    lock(out);
+    if (TS_UNLIKELY(out->error != 0)) {
+        result = -out->error;
+    } else if (!through && len + (out->end - out->pos) <= TS_OUT_GATHER) {
+        result = gather_locked(out, data, (uint32_t)len);
+        if (result == 0) {
+            *taken = len;
+            result = TS_OUT_KEPT;
+        }
+    } else {
+        result = send_locked(out, fd, data, len, taken);
+    }
+    unlock(out);
+    return result;
+}
+
+int ts_out_flush(struct ts_out *out, int fd)
+{
+    size_t none;
+    lock(out);
+    int result = out->error != 0 ? -out->error
+                                 : send_locked(out, fd, NULL, 0, &none);
+    unlock(out);
+    return result;
+}
+
+int ts_out_try_flush(struct ts_out *out, int fd)
+{
+    size_t none;
+    if (!try_lock(out))
+        return TS_OUT_BLOCKED;
+    int result = out->error != 0 ? -out->error
+                                 : send_locked(out, fd, NULL, 0, &none);
+    unlock(out);
+    return result;
+}

@@ -1,0 +1,97 @@
+/* buffer: the two growable buffers of a connection.
+ *
+ * struct ts_in   what the peer sent: the octets of the request that is being
+ *                read or handled stay where they are (the spans of its head
+ *                point at them), what follows is the window still unread.
+ * struct ts_out  what handlers wrote and the kernel has not taken yet.
+ *
+ * Threads: a ts_in belongs to the owner of its connection. A ts_out is shared
+ * by the handler's thread, by any other thread the program lets write, and by
+ * the monitor, which flushes it by time; so it has a lock, held for a copy or
+ * for one non-blocking send and never longer.
+ *
+ * What may not live here: sockets' readiness, protocol, limits.
+ */
+#ifndef TS_BUFFER_H
+#define TS_BUFFER_H
+
+#include "ts.h"
+
+#include <stdatomic.h>
+
+/* ---- incoming ----------------------------------------------------------- */
+
+/* One page less the allocator's header: a browser's head and a small body. */
+#define TS_IN_FIRST 16368u
+
+/* data[head, pos): octets of the present request that were consumed already.
+ * data[pos, end): unread. data == NULL: nothing buffered, no memory held. */
+struct ts_in {
+    char *data;
+    uint32_t head;
+    uint32_t pos;
+    uint32_t end;
+    uint32_t cap;
+};
+
+static inline uint32_t ts_in_unread(const struct ts_in *in)
+{
+    return in->end - in->pos;
+}
+
+/* Room for at least `want` more octets after end: uses what is free, moves
+ * [head, end) to the front, or grows. 0 or -ENOMEM (nothing lost). The data may
+ * have moved and head may have become 0. */
+int ts_in_reserve(struct ts_in *in, uint32_t want);
+
+/* Forgets consumed octets: the next request begins at pos. */
+static inline void ts_in_next_request(struct ts_in *in)
+{
+    if (in->pos == in->end)
+        in->pos = in->end = 0;
+    in->head = in->pos;
+}
+
+void ts_in_free(struct ts_in *in);
+
+/* ---- outgoing ----------------------------------------------------------- */
+
+/* Gathered octets leave at this size at the latest. */
+#define TS_OUT_GATHER 65536u
+
+struct ts_out {
+    atomic_flag lock;
+    int error;     /* errno of the first failed send; sticky */
+    uint32_t pos;  /* data[pos, end) is unsent */
+    uint32_t end;
+    uint32_t cap;
+    char *data;
+};
+
+void ts_out_init(struct ts_out *out);
+void ts_out_free(struct ts_out *out);
+
+/* Octets not yet taken by the kernel. A hint when another thread may write. */
+static inline uint32_t ts_out_unsent(const struct ts_out *out)
+{
+    return out->end - out->pos;
+}
+
+enum { TS_OUT_KEPT, TS_OUT_SENT, TS_OUT_BLOCKED };
+
+/* Writes len octets: gathers them (KEPT) while the sum stays within
+ * TS_OUT_GATHER, else sends what was gathered and the new ones together.
+ * *taken: how many of the new octets are gathered or sent. SENT: all left.
+ * BLOCKED: the kernel is full and len - *taken octets are the caller's to offer
+ * again. through: do not gather. -errno: the connection is broken. */
+int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
+                 bool through, size_t *taken);
+
+/* Sends what is gathered, without blocking: SENT, BLOCKED or -errno. */
+int ts_out_flush(struct ts_out *out, int fd);
+
+/* For the monitor: as ts_out_flush, but returns BLOCKED at once when another
+ * thread has the lock. */
+int ts_out_try_flush(struct ts_out *out, int fd);
+
+#endif

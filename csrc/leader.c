@@ -1,0 +1,804 @@
+/* See leader.h for the contract and model/leader.pml for the proof.
+ *
+ * Who may change the lead word:
+ *   even ("not in a handler")  only the leader: to odd (enter), or to the next
+ *                              generation (release, predicted hand-over)
+ *   odd  ("in a handler")      the leader to even (exit) and the monitor to the
+ *                              next generation: both by compare-and-swap
+ * Whoever changes the generation owes the hand-over: pass_on(), exactly once.
+ * Between the two nobody leads. Under `mu`: vacant implies that no follower is
+ * idle (or that we are stopping), so no wake-up can be missed.
+ *
+ * Who may change a worker's slot: the worker (enter, exit); the monitor only to
+ * set LOCKED on a slot that is BUSY, and to take it off again. Exit waits for
+ * that, so a connection never goes away under a flush.
+ *
+ * Locks: `mu` (idle stack, vacancy, joining) and `mon_mu` (the monitor's sleep)
+ * are never held together, nor during a flush; both are held for a few
+ * instructions only, so they may be taken with the GIL held. */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* RUSAGE_THREAD, pthread_setname_np */
+#endif
+#if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
+#define _DARWIN_C_SOURCE /* pthread_cond_timedwait_relative_np */
+#endif
+#include "leader.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+/* 16 bits of sequence: the monitor can mistake one handler for another only if
+ * exactly 32768 of them ran between two looks, and then a fast handler loses the
+ * lead, which is safe. 48 bits of generation: these must never come round while
+ * an old leader sits in its handler; at 100,000 hand-overs a second, 89 years. */
+#define SEQ_BITS 16
+#define SEQ_MASK ((UINT64_C(1) << SEQ_BITS) - 1)
+#define WORD_BUSY UINT64_C(1)
+
+/* A slot: count of handlers << 2 | LOCKED | BUSY. */
+#define SLOT_BUSY UINT64_C(1)
+#define SLOT_LOCKED UINT64_C(2)
+#define SLOT_STEP UINT64_C(4)
+
+/* The monitor goes to sleep after this many ticks without news (10 ms): a server
+ * under load does not pay a wake-up a request, an idle one does not tick. */
+#define QUIET_TICKS 20
+/* Longest wait between two flushes into a full socket, as a shift of the tick. */
+#define UNSENT_SHIFT_MAX 6
+/* Exit finds its slot locked (a send is under way): spin, then yield, then sleep,
+ * so that a monitor that lost its processor gets it back. */
+#define SPINS 64
+#define YIELDS 128
+#define SPIN_SLEEP_NS 20000
+
+#define CACHE_LINE 64
+
+struct ts_worker {
+    /* Line one: every request. Only the worker writes here, but for `slot`
+     * (LOCKED), `gen` (at a grant, while the worker sleeps), visited and dirty. */
+    _Alignas(CACHE_LINE) _Atomic uint64_t slot;
+    void *conn;          /* written while the slot is free, read under LOCKED */
+    struct ts_leader *l;
+    uint64_t gen;        /* generation under which it was given the lead; 0: none */
+    uint64_t entered;    /* the odd lead word it stored; 0: entered as no leader */
+    uint64_t now;        /* last timestamp */
+    uint64_t began;      /* `now` at enter */
+    uint64_t mark;       /* waited_mark() at enter, if measured */
+    bool measured;
+    _Atomic bool visited; /* the monitor has flushed during this handler */
+    _Atomic bool dirty;   /* and there is something new to flush */
+
+    /* Line two: the monitor's own, then what `mu` guards. */
+    _Alignas(CACHE_LINE) uint64_t seen; /* slot at the last look */
+    bool unsent;                        /* the last flush left something */
+    bool joined;
+    bool fresh;   /* has not been to ts_lead_wait() yet */
+    bool granted; /* was popped from the idle stack and given the lead */
+    bool cond_made;
+    struct ts_worker *above, *below; /* in the idle stack */
+    pthread_cond_t wake;
+};
+
+struct ts_leader {
+    _Alignas(CACHE_LINE) _Atomic uint64_t word; /* generation << SEQ_BITS | seq */
+
+    /* Read by each request, written rarely. */
+    _Alignas(CACHE_LINE) _Atomic bool asleep; /* a handler must wake the monitor */
+    _Atomic unsigned idle_waiters; /* threads in ts_leader_wait_idle() */
+    _Atomic unsigned nidle;        /* these three: written under mu */
+    _Atomic unsigned nthreads;
+    _Atomic bool stopping;
+    _Atomic bool spare_coming; /* wants_spare said true, nobody came yet */
+    _Atomic unsigned high;     /* workers[high..] have never been used */
+    bool inert;                /* written in a forked child only */
+    struct ts_leader_config config;
+    struct ts_worker *workers; /* max_threads of them; never move */
+
+    _Alignas(CACHE_LINE) pthread_mutex_t mu;
+    bool vacant;
+    struct ts_worker *idle_top;
+    pthread_cond_t idle_cond; /* a handler ended and idle_waiters > 0 */
+
+    pthread_mutex_t mon_mu;
+    pthread_cond_t mon_cond;
+    pthread_t monitor;
+    bool mon_started;
+    bool mon_quit;
+    uint64_t seen_word; /* the monitor's own: lead word at the last look */
+};
+
+/* --- clocks ------------------------------------------------------------------ */
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static struct timespec to_timespec(uint64_t ns)
+{
+    struct timespec t;
+    t.tv_sec = (time_t)(ns / 1000000000u);
+    t.tv_nsec = (long)(ns % 1000000000u);
+    return t;
+}
+
+/* ns from now as a point on the monotonic clock; UINT64_MAX stays "never". */
+static uint64_t deadline_in(uint64_t ns)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    return ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
+}
+
+static int cond_make(pthread_cond_t *cond)
+{
+#ifdef __APPLE__
+    return pthread_cond_init(cond, NULL);
+#else
+    pthread_condattr_t attr;
+    int err = pthread_condattr_init(&attr);
+    if (err)
+        return err;
+    err = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    if (!err)
+        err = pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+    return err;
+#endif
+}
+
+/* False once the deadline has passed; may wake early, as any condition. */
+static bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline)
+{
+    if (deadline == UINT64_MAX) {
+        pthread_cond_wait(cond, mu);
+        return true;
+    }
+#ifdef __APPLE__
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    if (now >= deadline)
+        return false;
+    struct timespec t = to_timespec(deadline - now);
+    return pthread_cond_timedwait_relative_np(cond, mu, &t) != ETIMEDOUT;
+#else
+    struct timespec t = to_timespec(deadline);
+    return pthread_cond_timedwait(cond, mu, &t) != ETIMEDOUT;
+#endif
+}
+
+/* Has this thread waited since the mark? Where the kernel counts a thread's
+ * voluntary context switches, one switch says yes. Elsewhere the processor time
+ * must have fallen behind the clock's by TS_SLOW_NS. (A wait for the GIL counts,
+ * too: it is a wait that the next request would have to sit out.) */
+static uint64_t waited_mark(void)
+{
+#ifdef RUSAGE_THREAD
+    struct rusage r;
+    return getrusage(RUSAGE_THREAD, &r) ? 0 : (uint64_t)r.ru_nvcsw;
+#else
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+#endif
+}
+
+static bool waited_since(uint64_t mark, uint64_t elapsed)
+{
+#ifdef RUSAGE_THREAD
+    (void)elapsed;
+    return waited_mark() != mark;
+#else
+    return elapsed > waited_mark() - mark + TS_SLOW_NS;
+#endif
+}
+
+uint64_t ts_worker_now(struct ts_worker *w)
+{
+    return w->now = clock_ns(CLOCK_MONOTONIC);
+}
+
+/* --- the lead word ------------------------------------------------------------ */
+
+static uint64_t word_gen(uint64_t word) { return word >> SEQ_BITS; }
+static uint64_t word_next_gen(uint64_t word) { return (word_gen(word) + 1) << SEQ_BITS; }
+
+/* The sequence wraps within its bits and never carries into the generation. */
+static uint64_t word_next_seq(uint64_t word)
+{
+    return (word & ~SEQ_MASK) | ((word + 1) & SEQ_MASK);
+}
+
+bool ts_leads(const struct ts_worker *w)
+{
+    const struct ts_leader *l = w->l;
+    /* Relaxed: equal means that nobody else changed the word since we were given
+     * the lead; unequal, that we have no more business with what it guards. */
+    return w->gen == word_gen(atomic_load_explicit(&l->word, memory_order_relaxed)) && !l->inert;
+}
+
+/* --- followers: the idle stack and the vacancy, all under mu -------------------- */
+
+static void idle_push(struct ts_leader *l, struct ts_worker *w)
+{
+    w->above = NULL;
+    w->below = l->idle_top;
+    if (w->below)
+        w->below->above = w;
+    l->idle_top = w;
+    atomic_fetch_add_explicit(&l->nidle, 1, memory_order_relaxed);
+}
+
+static void idle_remove(struct ts_leader *l, struct ts_worker *w)
+{
+    if (w->above)
+        w->above->below = w->below;
+    else
+        l->idle_top = w->below;
+    if (w->below)
+        w->below->above = w->above;
+    w->above = w->below = NULL;
+    atomic_fetch_sub_explicit(&l->nidle, 1, memory_order_relaxed);
+}
+
+/* Nobody leads while this is called, so the generation stands still. */
+static void give_lead(struct ts_leader *l, struct ts_worker *w)
+{
+    uint64_t word = atomic_load_explicit(&l->word, memory_order_acquire);
+    TS_ASSERT(!(word & WORD_BUSY) && !l->vacant);
+    w->gen = word_gen(word);
+}
+
+/* To be called once by whoever has just changed the generation. */
+static void pass_on(struct ts_leader *l)
+{
+    pthread_mutex_lock(&l->mu);
+    TS_ASSERT(!l->vacant);
+    struct ts_worker *next = l->stopping ? NULL : l->idle_top;
+    if (next) {
+        idle_remove(l, next);
+        next->granted = true;
+        give_lead(l, next);
+    } else {
+        l->vacant = true;
+    }
+    pthread_mutex_unlock(&l->mu);
+    /* After unlocking, or it would wake only to wait for us. `next` stays where
+     * it is: ts_leader_free() comes after the monitor and the workers are gone. */
+    if (next)
+        pthread_cond_signal(&next->wake);
+}
+
+void ts_lead_release(struct ts_leader *l, struct ts_worker *w)
+{
+    if (!ts_leads(w))
+        return;
+    uint64_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
+    TS_ASSERT(!(word & WORD_BUSY)); /* even and ours: nobody else may change it */
+    w->gen = 0;
+    atomic_store_explicit(&l->word, word_next_gen(word), memory_order_release);
+    pass_on(l);
+}
+
+/* Under mu. Ends the wait for a spare that ts_lead_wants_spare() ordered. */
+static void has_come(struct ts_leader *l, struct ts_worker *w)
+{
+    if (w->fresh)
+        atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
+    w->fresh = false;
+}
+
+/* Under mu; not leading, and neither vacant nor stopping. */
+static enum ts_lead follow(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns)
+{
+    bool retire = false;
+    uint64_t deadline = idle_ns ? deadline_in(idle_ns) : UINT64_MAX;
+
+    idle_push(l, w);
+    while (!w->granted && !l->stopping && !retire) {
+        if (cond_wait_until(&w->wake, &l->mu, deadline) || w->granted || l->stopping)
+            continue;
+        retire = atomic_load_explicit(&l->nidle, memory_order_relaxed) > 1;
+        deadline = deadline_in(idle_ns);
+    }
+    if (!w->granted) {
+        idle_remove(l, w);
+        return retire ? TS_LEAD_RETIRE : TS_LEAD_STOP;
+    }
+    w->granted = false;
+    if (!l->stopping)
+        return TS_LEAD;
+    w->gen = 0; /* granted and stopped at once: nobody used this generation */
+    l->vacant = true;
+    return TS_LEAD_STOP;
+}
+
+enum ts_lead ts_lead_wait(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns)
+{
+    if (l->inert)
+        return TS_LEAD_STOP;
+    if (l->stopping)
+        ts_lead_release(l, w);
+
+    enum ts_lead result = TS_LEAD;
+    pthread_mutex_lock(&l->mu);
+    has_come(l, w);
+    if (!ts_leads(w)) {
+        if (l->stopping) {
+            result = TS_LEAD_STOP;
+        } else if (l->vacant) {
+            l->vacant = false;
+            give_lead(l, w);
+        } else {
+            result = follow(l, w, idle_ns);
+        }
+    }
+    pthread_mutex_unlock(&l->mu);
+    if (result == TS_LEAD)
+        ts_worker_now(w);
+    return result;
+}
+
+bool ts_lead_wants_spare(struct ts_leader *l)
+{
+    if (TS_LIKELY(atomic_load_explicit(&l->nidle, memory_order_relaxed) != 0)
+        || atomic_load_explicit(&l->nthreads, memory_order_relaxed) >= l->config.max_threads
+        || atomic_load_explicit(&l->stopping, memory_order_relaxed) || l->inert)
+        return false;
+    return !atomic_load_explicit(&l->spare_coming, memory_order_relaxed)
+           && !atomic_exchange_explicit(&l->spare_coming, true, memory_order_relaxed);
+}
+
+void ts_lead_spare_failed(struct ts_leader *l)
+{
+    atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
+}
+
+/* --- joining and leaving -------------------------------------------------------- */
+
+/* Under mu: a free place, or NULL. */
+static struct ts_worker *free_place(struct ts_leader *l)
+{
+    for (unsigned i = 0; i < l->config.max_threads; i++) {
+        struct ts_worker *w = &l->workers[i];
+        if (w->joined)
+            continue;
+        if (!w->cond_made && cond_make(&w->wake))
+            return NULL;
+        w->cond_made = true;
+        if (i >= l->high)
+            atomic_store(&l->high, i + 1); /* seq_cst: see may_sleep() */
+        return w;
+    }
+    return NULL;
+}
+
+struct ts_worker *ts_worker_join(struct ts_leader *l)
+{
+    struct ts_worker *w = NULL;
+    int err = ESHUTDOWN;
+
+    if (!l->inert) {
+        pthread_mutex_lock(&l->mu);
+        if (!l->stopping) {
+            err = EAGAIN;
+            w = free_place(l);
+        }
+        if (w) {
+            w->joined = w->fresh = true;
+            w->granted = false;
+            w->gen = w->entered = 0;
+            w->l = l;
+            atomic_fetch_add_explicit(&l->nthreads, 1, memory_order_relaxed);
+        } else { /* the spare that was ordered is not going to come */
+            atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
+        }
+        pthread_mutex_unlock(&l->mu);
+    }
+    if (w)
+        ts_worker_now(w);
+    else
+        errno = err;
+    return w;
+}
+
+void ts_worker_leave(struct ts_leader *l, struct ts_worker *w)
+{
+    if (l->inert)
+        return;
+    TS_ASSERT(!(w->slot & SLOT_BUSY));
+    ts_lead_release(l, w);
+    pthread_mutex_lock(&l->mu);
+    has_come(l, w);
+    w->joined = false;
+    atomic_fetch_sub_explicit(&l->nthreads, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&l->mu);
+}
+
+/* --- the monitor ------------------------------------------------------------------ */
+
+enum news { NOTHING, UNSENT, NEWS };
+
+/* One worker at one tick; flushes if it was inside this very handler at the last
+ * tick, and if there may be something to flush. */
+static enum news look_at_worker(struct ts_leader *l, struct ts_worker *w)
+{
+    uint64_t slot = atomic_load_explicit(&w->slot, memory_order_acquire);
+    if (slot != w->seen) {
+        w->seen = slot;
+        w->unsent = false;
+        return NEWS;
+    }
+    if (!(slot & SLOT_BUSY) || !l->config.flush)
+        return NOTHING;
+    bool fresh = !atomic_load_explicit(&w->visited, memory_order_relaxed)
+                 || atomic_load_explicit(&w->dirty, memory_order_relaxed);
+    if (!fresh && !w->unsent)
+        return NOTHING;
+    if (!atomic_compare_exchange_strong_explicit(&w->slot, &slot, slot | SLOT_LOCKED,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return NEWS; /* it has just ended */
+    /* Both before the flush: what a handler adds after it finds visited set and
+     * sets dirty again (flush's own lock orders the two). */
+    atomic_store_explicit(&w->visited, true, memory_order_relaxed);
+    atomic_store_explicit(&w->dirty, false, memory_order_relaxed);
+    w->unsent = l->config.flush(w->conn, l->config.ctx);
+    atomic_store_explicit(&w->slot, slot, memory_order_release);
+    return fresh ? NEWS : w->unsent ? UNSENT : NOTHING;
+}
+
+static enum news look(struct ts_leader *l)
+{
+    /* The lead first: a flush takes its time. */
+    uint64_t word = atomic_load_explicit(&l->word, memory_order_acquire);
+    if (word == l->seen_word && (word & WORD_BUSY) && l->config.max_threads > 1
+        && atomic_compare_exchange_strong_explicit(&l->word, &word, word_next_gen(word),
+                                                   memory_order_acq_rel, memory_order_relaxed)) {
+        pass_on(l);
+    }
+    l->seen_word = word;
+
+    enum news news = NOTHING;
+    unsigned high = atomic_load(&l->high);
+    for (unsigned i = 0; i < high; i++) {
+        enum news n = look_at_worker(l, &l->workers[i]);
+        if (n > news)
+            news = n;
+    }
+    return news;
+}
+
+/* Notes where everybody is without acting on it. True if nothing has moved since
+ * the last look. Called with `asleep` set: either a handler that begins now sees
+ * that and wakes us, or we see its slot here (each side stores, then loads the
+ * other's, all of it seq_cst). The same for `dirty`. A leader in a handler keeps
+ * us awake until its lead is taken. */
+static bool may_sleep(struct ts_leader *l)
+{
+    bool quiet = true;
+    unsigned high = atomic_load(&l->high);
+    for (unsigned i = 0; i < high; i++) {
+        struct ts_worker *w = &l->workers[i];
+        uint64_t slot = atomic_load(&w->slot);
+        if (slot != w->seen) {
+            w->seen = slot;
+            w->unsent = false;
+            quiet = false;
+        } else if ((slot & SLOT_BUSY) && atomic_load(&w->dirty)) {
+            quiet = false;
+        }
+    }
+    l->seen_word = atomic_load(&l->word);
+    return quiet && !((l->seen_word & WORD_BUSY) && l->config.max_threads > 1);
+}
+
+/* Under mon_mu. True if somebody woke us, false if ns have passed. */
+static bool sleep_until_woken(struct ts_leader *l, uint64_t ns)
+{
+    atomic_store(&l->asleep, true);
+    bool woken = !may_sleep(l);
+    if (!woken) {
+        uint64_t deadline = deadline_in(ns);
+        while (atomic_load(&l->asleep) && !l->mon_quit
+               && cond_wait_until(&l->mon_cond, &l->mon_mu, deadline)) {
+        }
+        woken = !atomic_load(&l->asleep);
+        if (woken)
+            may_sleep(l); /* only to note: what is seen now is looked at a tick later */
+    }
+    atomic_store(&l->asleep, false);
+    return woken;
+}
+
+static void *monitor_main(void *arg)
+{
+    struct ts_leader *l = arg;
+    uint64_t tick = l->config.tick_ns;
+    unsigned quiet = 0; /* ticks without news */
+    bool unsent = false;
+
+    pthread_mutex_lock(&l->mon_mu);
+    while (!l->mon_quit) {
+        if (quiet < QUIET_TICKS) {
+            uint64_t deadline = deadline_in(tick);
+            while (!l->mon_quit && cond_wait_until(&l->mon_cond, &l->mon_mu, deadline)) {
+            }
+        } else {
+            unsigned shift = quiet - QUIET_TICKS + 1;
+            if (shift > UNSENT_SHIFT_MAX)
+                shift = UNSENT_SHIFT_MAX;
+            if (sleep_until_woken(l, unsent ? tick << shift : UINT64_MAX)) {
+                quiet = 0; /* what was noted just now is looked at in a tick */
+                continue;
+            }
+        }
+        if (l->mon_quit)
+            break;
+        pthread_mutex_unlock(&l->mon_mu);
+        enum news news = look(l);
+        pthread_mutex_lock(&l->mon_mu);
+        unsent = news == UNSENT;
+        quiet = news == NEWS ? 0 : quiet + 1;
+    }
+    pthread_mutex_unlock(&l->mon_mu);
+    return NULL;
+}
+
+/* Under mon_mu. All signals are blocked in it: they are for the program's threads.
+ * If it cannot be started, the next handler tries again; until then a handler that
+ * blocks holds the lead, once or twice, and is then predicted. */
+static bool start_monitor(struct ts_leader *l)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    l->mon_started = !pthread_create(&l->monitor, NULL, monitor_main, l);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return l->mon_started;
+}
+
+static void wake_monitor(struct ts_leader *l)
+{
+    pthread_mutex_lock(&l->mon_mu);
+    if (!l->mon_started) {
+        if (start_monitor(l))
+            atomic_store(&l->asleep, false);
+    } else if (atomic_load(&l->asleep)) {
+        atomic_store(&l->asleep, false);
+        pthread_cond_signal(&l->mon_cond);
+    }
+    pthread_mutex_unlock(&l->mon_mu);
+}
+
+/* --- around each handler ------------------------------------------------------------ */
+
+void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsigned hint)
+{
+    if (TS_UNLIKELY(l->inert))
+        return;
+    w->measured = hint != TS_HINT_NONE && l->config.max_threads > 1;
+    if (TS_UNLIKELY(w->measured)) {
+        if (hint == TS_HINT_BLOCKS)
+            ts_lead_release(l, w);
+        ts_worker_now(w); /* the hand-over is not the handler's time */
+        w->mark = waited_mark();
+    }
+    w->began = w->now;
+    w->conn = conn;
+    atomic_store_explicit(&w->visited, false, memory_order_relaxed);
+    atomic_store_explicit(&w->dirty, false, memory_order_relaxed);
+
+    /* The word before the slot: a monitor that has seen the slot sees the word. */
+    w->entered = 0;
+    if (ts_leads(w)) {
+        uint64_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
+        TS_ASSERT(!(word & WORD_BUSY));
+        w->entered = word_next_seq(word);
+        /* Release: from here on whoever takes the lead sees all we did as leader. */
+        atomic_store_explicit(&l->word, w->entered, memory_order_release);
+    }
+    uint64_t slot = atomic_load_explicit(&w->slot, memory_order_relaxed);
+    TS_ASSERT(!(slot & (SLOT_BUSY | SLOT_LOCKED)));
+    /* Both seq_cst: the other half is in may_sleep(). */
+    atomic_store(&w->slot, slot | SLOT_BUSY);
+    if (TS_UNLIKELY(atomic_load(&l->asleep)))
+        wake_monitor(l);
+}
+
+/* The monitor is sending what this handler wrote: a system call's time, unless it
+ * has lost its processor. */
+static void wait_for_flush(unsigned turn)
+{
+    if (turn < SPINS) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ __volatile__("yield");
+#endif
+    } else if (turn < SPINS + YIELDS) {
+        sched_yield();
+    } else {
+        struct timespec t = to_timespec(SPIN_SLEEP_NS);
+        nanosleep(&t, NULL);
+    }
+}
+
+static void tell_idle_waiters(struct ts_leader *l)
+{
+    pthread_mutex_lock(&l->mu);
+    pthread_cond_broadcast(&l->idle_cond);
+    pthread_mutex_unlock(&l->mu);
+}
+
+struct ts_handler_exit ts_handler_exit(struct ts_leader *l, struct ts_worker *w)
+{
+    struct ts_handler_exit end = {false, false, false};
+    if (TS_UNLIKELY(l->inert))
+        return end;
+
+    uint64_t elapsed = ts_worker_now(w) - w->began;
+    end.slow = elapsed >= TS_SLOW_NS;
+
+    uint64_t busy = atomic_load_explicit(&w->slot, memory_order_relaxed) & ~SLOT_LOCKED;
+    uint64_t seen = busy;
+    TS_ASSERT(busy & SLOT_BUSY);
+    /* seq_cst: the other half is in ts_leader_wait_idle(). */
+    for (unsigned turn = 0;
+         !atomic_compare_exchange_weak(&w->slot, &seen, (busy & ~SLOT_BUSY) + SLOT_STEP); turn++) {
+        seen = busy;
+        wait_for_flush(turn);
+    }
+    if (TS_UNLIKELY(atomic_load(&l->idle_waiters) != 0))
+        tell_idle_waiters(l);
+
+    bool lost = false;
+    if (w->entered) {
+        uint64_t word = w->entered;
+        /* Acquire is for a lead that stayed, release for whoever has it next. */
+        end.leads = atomic_compare_exchange_strong_explicit(
+            &l->word, &word, word_next_seq(word), memory_order_acq_rel, memory_order_relaxed);
+        lost = !end.leads;
+        if (lost)
+            w->gen = 0;
+    }
+    end.blocked = lost || elapsed >= 2 * (uint64_t)l->config.tick_ns
+                  || (end.slow && w->measured && waited_since(w->mark, elapsed));
+    return end;
+}
+
+void ts_handler_dirty(struct ts_leader *l, struct ts_worker *w)
+{
+    /* Not visited yet: the first visit is still to come, and finds the octets. */
+    if (TS_LIKELY(!atomic_load_explicit(&w->visited, memory_order_relaxed)) || l->inert)
+        return;
+    atomic_store(&w->dirty, true);
+    if (atomic_load(&l->asleep))
+        wake_monitor(l);
+}
+
+/* --- the server's side ---------------------------------------------------------------- */
+
+int ts_leader_new(struct ts_leader **out, const struct ts_leader_config *config)
+{
+    *out = NULL;
+    if (config->max_threads == 0)
+        return -EINVAL;
+
+    void *memory;
+    int err = posix_memalign(&memory, CACHE_LINE, sizeof(struct ts_leader));
+    if (err)
+        return -err;
+    struct ts_leader *l = memset(memory, 0, sizeof *l);
+    err = posix_memalign(&memory, CACHE_LINE, config->max_threads * sizeof(struct ts_worker));
+    if (err)
+        goto fail_workers;
+    l->workers = memset(memory, 0, config->max_threads * sizeof(struct ts_worker));
+    l->config = *config;
+    if (l->config.tick_ns == 0)
+        l->config.tick_ns = TS_TICK_NS;
+    l->vacant = true;
+    atomic_init(&l->word, UINT64_C(1) << SEQ_BITS); /* generation 0 is "none" */
+    /* As good as asleep: the first handler starts it. */
+    atomic_init(&l->asleep, config->max_threads > 1 || config->flush);
+
+    if ((err = pthread_mutex_init(&l->mu, NULL)))
+        goto fail_mu;
+    if ((err = pthread_mutex_init(&l->mon_mu, NULL)))
+        goto fail_mon_mu;
+    if ((err = cond_make(&l->idle_cond)))
+        goto fail_idle_cond;
+    if ((err = cond_make(&l->mon_cond)))
+        goto fail_mon_cond;
+    *out = l;
+    return 0;
+
+fail_mon_cond:
+    pthread_cond_destroy(&l->idle_cond);
+fail_idle_cond:
+    pthread_mutex_destroy(&l->mon_mu);
+fail_mon_mu:
+    pthread_mutex_destroy(&l->mu);
+fail_mu:
+    free(l->workers);
+fail_workers:
+    free(l);
+    return -err;
+}
+
+void ts_leader_free(struct ts_leader *l)
+{
+    if (!l)
+        return;
+    if (!l->inert) {
+        TS_ASSERT(l->nthreads == 0);
+        pthread_mutex_lock(&l->mon_mu);
+        l->mon_quit = true;
+        pthread_cond_signal(&l->mon_cond);
+        pthread_mutex_unlock(&l->mon_mu);
+        if (l->mon_started)
+            pthread_join(l->monitor, NULL);
+        for (unsigned i = 0; i < l->config.max_threads; i++)
+            if (l->workers[i].cond_made)
+                pthread_cond_destroy(&l->workers[i].wake);
+        pthread_cond_destroy(&l->mon_cond);
+        pthread_cond_destroy(&l->idle_cond);
+        pthread_mutex_destroy(&l->mon_mu);
+        pthread_mutex_destroy(&l->mu);
+    }
+    free(l->workers);
+    free(l);
+}
+
+void ts_leader_stop(struct ts_leader *l)
+{
+    if (l->inert)
+        return;
+    pthread_mutex_lock(&l->mu);
+    atomic_store(&l->stopping, true);
+    for (struct ts_worker *w = l->idle_top; w; w = w->below)
+        pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&l->mu);
+}
+
+unsigned ts_leader_threads(struct ts_leader *l)
+{
+    return l->inert ? 0 : atomic_load_explicit(&l->nthreads, memory_order_relaxed);
+}
+
+unsigned ts_leader_busy(struct ts_leader *l)
+{
+    unsigned busy = 0;
+    unsigned high = l->inert ? 0 : atomic_load(&l->high);
+    for (unsigned i = 0; i < high; i++)
+        busy += (atomic_load(&l->workers[i].slot) & SLOT_BUSY) != 0;
+    return busy;
+}
+
+bool ts_leader_wait_idle(struct ts_leader *l, uint64_t timeout_ns)
+{
+    if (l->inert || ts_leader_busy(l) == 0)
+        return true;
+    if (timeout_ns == 0)
+        return false;
+    uint64_t deadline = deadline_in(timeout_ns);
+    bool in_time = true;
+    pthread_mutex_lock(&l->mu);
+    /* seq_cst: a handler that ends sees this and tells us, or we see it ended. */
+    atomic_fetch_add(&l->idle_waiters, 1);
+    while (in_time && ts_leader_busy(l) != 0)
+        in_time = cond_wait_until(&l->idle_cond, &l->mu, deadline);
+    bool idle = ts_leader_busy(l) == 0;
+    atomic_fetch_sub(&l->idle_waiters, 1);
+    pthread_mutex_unlock(&l->mu);
+    return idle;
+}
+
+void ts_leader_forked(struct ts_leader *l)
+{
+    l->inert = true;
+}

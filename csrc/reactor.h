@@ -1,0 +1,145 @@
+/* reactor: the event loop's stages up to the handler, and after it.
+ *
+ *     accept -> read -> scan  =>  a task for Python  =>  flush -> park
+ *
+ * One struct ts_reactor a server. ts_reactor_next() is the leader's: it takes
+ * ready connections one by one, goes with each as far as it can without Python,
+ * and returns when one needs Python. ts_reactor_done() is the owner's of that
+ * connection, leader or not: it takes it from the end of the handler to the
+ * next request that is already there, or parks it.
+ *
+ * Threads: fields under "leader" change hands with the leadership (leader.h
+ * orders the accesses). Slots are taken and given back under a mutex. The rest
+ * is constant or atomic. Every thread brings its own struct ts_turn: the spare
+ * buffers that make idle connections cost nothing.
+ *
+ * What may not live here: Python, who leads, what an answer looks like.
+ */
+#ifndef TS_REACTOR_H
+#define TS_REACTOR_H
+
+#include "conn.h"
+#include "poller.h"
+#include "ts.h"
+
+#include <pthread.h>
+
+enum ts_task {
+    TS_TASK_NONE,        /* nothing for Python (next: would have to wait) */
+    TS_TASK_WOKEN,       /* the wait ended by wake-up or time: look around */
+    TS_TASK_INTERRUPTED, /* a signal: look at it */
+    TS_TASK_OPENED,      /* a new connection, to be verified (if asked for) */
+    TS_TASK_REQUEST,     /* a plain request, small body included, is there */
+    TS_TASK_GENERAL,     /* the general parser can decide without waiting */
+    TS_TASK_TIMEOUT,     /* the deadline has passed between requests */
+    TS_TASK_BROKEN,      /* the answer could not be sent: out.error */
+    TS_TASK_GONE         /* over: tidy up, then ts_reactor_close() */
+};
+
+/* A body up to this length is awaited before the handler runs: most forms and
+ * API calls, at a bounded cost in memory a connection. A larger one streams. */
+#define TS_SMALL_BODY 65536
+
+/* What the handler left of a body is read and dropped up to this; beyond, the
+ * connection closes. About what is in flight in the kernel's buffers anyway. */
+#define TS_SKIP_MAX 262144u
+
+/* How long the peer has to read an answer that ends its connection. */
+#define TS_LINGER_NS 2000000000ull
+
+/* After -EMFILE and its like: how long until the next accept. */
+#define TS_ACCEPT_PAUSE_NS 50000000ull
+
+#define TS_READY_MAX 256
+#define TS_SLOTS_CHUNK 256u
+#define TS_CHUNKS_MAX 4096u
+
+struct ts_turn {
+    char *spare_in; /* TS_IN_FIRST-class buffer, spare_cap octets, or NULL */
+    uint32_t spare_cap;
+    struct ts_request *spare_req;
+};
+
+struct ts_reactor {
+    struct ts_poller *poller;
+    struct ts_limits limits;   /* leader; see ts_reactor_rescan */
+    uint64_t idle_timeout_ns;  /* what a new connection's idle_ns is */
+    bool announce;             /* TASK_OPENED for every new connection */
+
+    /* leader */
+    struct ts_event ready[TS_READY_MAX];
+    int n_ready;
+    int next_ready;
+    bool accept_ready;
+    bool accept_paused;
+    uint64_t accept_resume;
+    uint64_t next_sweep;
+    uint32_t sweep_at; /* slot the present sweep goes on with; 0: none */
+
+    /* shared */
+    _Atomic int listener; /* -1: not accepting */
+    _Atomic bool stopping;
+    _Atomic uint32_t n_open;
+    _Atomic bool timed; /* some deadline may be set */
+    pthread_mutex_t slots_lock;
+    uint32_t n_slots;
+    struct ts_conn *chunks[TS_CHUNKS_MAX];
+    struct ts_conn *free;
+};
+
+/* backend: as ts_poller_open. 0 or -errno. */
+int ts_reactor_new(struct ts_reactor **out, const char *backend);
+/* No thread inside, every connection closed. NULL is allowed. */
+void ts_reactor_free(struct ts_reactor *r);
+
+void ts_turn_free(struct ts_turn *turn);
+
+uint64_t ts_monotonic_ns(void);
+
+/* Starts and ends accepting from a non-blocking listener. Any thread. */
+int ts_reactor_listen(struct ts_reactor *r, int fd);
+void ts_reactor_unlisten(struct ts_reactor *r);
+
+/* Leader only. block: may wait, for wait_ns at most (-1: no bound); then it may
+ * be called without the GIL. *out is owned by the caller for every task that
+ * names a connection. */
+enum ts_task ts_reactor_next(struct ts_reactor *r, struct ts_turn *turn,
+                             bool block, int64_t wait_ns, struct ts_conn **out);
+
+/* Owner: goes on with a connection that was just opened or handled elsewhere,
+ * up to its next task, or parks it (NONE: do not touch it any more). */
+enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
+                              struct ts_conn *c);
+
+/* Owner, after the handler. keep: the connection stays open. The answer leaves,
+ * unless the next request is here already and the two answers can share a
+ * packet. As ts_reactor_go_on. */
+enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
+                             struct ts_conn *c, bool keep);
+
+/* Owner, the limits having changed since the scan: scans again. */
+enum ts_task ts_reactor_rescan(struct ts_reactor *r, struct ts_conn *c);
+
+/* Owner, everything tidied: closes (after a short drain if c->linger), or, if
+ * c->lent, leaves the fd to whom it was lent. */
+void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
+                      struct ts_conn *c);
+
+/* The descriptor is about to be closed by somebody else (c->lent). Owner. */
+void ts_reactor_forget(struct ts_reactor *r, struct ts_conn *c);
+
+/* For ts_leader_config.flush: sends what the handler on a ts_conn has gathered.
+ * True: something is left, the kernel is full. */
+bool ts_reactor_flush(void *conn, void *ctx);
+
+/* Makes a leader that waits come back (WOKEN). Any thread. */
+void ts_reactor_wake(struct ts_reactor *r);
+/* No more waiting, no more keeping: every connection closes when its handler
+ * ends; the parked ones are for ts_reactor_reap. Any thread. */
+void ts_reactor_stop(struct ts_reactor *r);
+
+/* Every parked connection, one a call, for the end of the server: owned by the
+ * caller; NULL when there is none left. *at starts as 0. */
+struct ts_conn *ts_reactor_reap(struct ts_reactor *r, uint32_t *at);
+
+#endif

@@ -1,0 +1,581 @@
+/* How it works: a line is a row of states (method, target, version; name, OWS,
+ * value, CR), each of which runs over its octets in one go and falls into the
+ * next. When the octets run out, the state and the place are kept, and the
+ * next call jumps there; so an octet is looked at once, however slowly they
+ * come. Two kinds of octets are looked at once more, when their line is
+ * complete: the values of the few fields that decide framing, and a request
+ * line that is not plain (split as Python's str.split() would).
+ *
+ * A line that is not plain goes to the `odd` state of its kind, which only
+ * looks for LF. From then on nothing is stored, and the head ends in GENERAL.
+ */
+#include "scan.h"
+
+#include <string.h>
+
+#ifdef TS_DEBUG
+#define LOOKED(request, octets) ((request)->looked += (uint64_t)(octets))
+#else
+#define LOOKED(request, octets) ((void)(octets))
+#endif
+
+enum state {
+    LINE_METHOD, /* 0: where a reset starts */
+    LINE_TARGET,
+    LINE_VERSION, /* and its CRLF */
+    LINE_ODD,
+    FIELD_START, /* or the blank line; `start` == `at` */
+    FIELD_NAME,
+    FIELD_OWS,
+    FIELD_VALUE,
+    FIELD_CR, /* CR seen where LF makes a plain line end */
+    FIELD_ODD,
+    BLANK_CR, /* CR seen as the first octet of a line */
+    ENDED,
+};
+
+static inline uint32_t offset(const char *buf, const char *p)
+{
+    TS_ASSERT(p >= buf && (size_t)(p - buf) <= UINT32_MAX);
+    return (uint32_t)(p - buf);
+}
+
+static inline const char *find_lf(const char *p, const char *end)
+{
+    const char *lf = memchr(p, '\n', (size_t)(end - p));
+    return lf ? lf : end;
+}
+
+/* Without regard to ASCII case. `lower` holds letters, digits and "-", and p no
+ * controls: then setting bit 5 makes no two different octets equal. */
+static inline bool same(const char *p, const char *lower, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((p[i] | 0x20) != lower[i])
+            return false;
+    return true;
+}
+
+static inline bool is_ows(char octet)
+{
+    return octet == ' ' || octet == '\t';
+}
+
+/* ---- what http.server makes of a request line that is not plain ---------- */
+
+/* str.isspace() for the code points of ISO 8859-1. */
+static bool is_python_space(char octet)
+{
+    uint8_t c = (uint8_t)octet;
+    return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 ||
+           c == 0xa0;
+}
+
+/* A version that parse_request() lets pass: "HTTP/" number "." number, each
+ * number 1 to 10 digits, below 2.0. */
+static bool is_python_version(const char *p, const char *end)
+{
+    uint64_t number = 0;
+    uint32_t digits = 0, dots = 0;
+
+    if (end - p < 5 || memcmp(p, "HTTP/", 5) != 0)
+        return false;
+    for (p += 5; p < end; p++) {
+        if (*p == '.') {
+            if (digits == 0 || number >= 2)
+                return false;
+            dots++;
+            digits = 0;
+        } else if (*p >= '0' && *p <= '9') {
+            if (++digits > 10)
+                return false;
+            if (dots == 0)
+                number = number * 10 + (uint64_t)(*p - '0');
+        } else {
+            return false;
+        }
+    }
+    return dots == 1 && digits > 0;
+}
+
+/* Whether parse_request() says no before it reads a header line. */
+static bool is_refused_by_line(const char *p, const char *end)
+{
+    const char *first = p, *last = p, *last_end = p;
+    size_t first_len = 0;
+    uint32_t words = 0;
+
+    for (;;) {
+        while (p < end && is_python_space(*p))
+            p++;
+        if (p == end)
+            break;
+        last = p;
+        while (p < end && !is_python_space(*p))
+            p++;
+        last_end = p;
+        if (words++ == 0) {
+            first = last;
+            first_len = (size_t)(p - first);
+        }
+    }
+    if (words == 2) /* HTTP/0.9 */
+        return first_len != 3 || memcmp(first, "GET", 3) != 0;
+    return words != 3 || !is_python_version(last, last_end);
+}
+
+/* ---- request line -------------------------------------------------------- */
+
+enum line { LINE_IS_PARTIAL, LINE_IS_PLAIN, LINE_IS_ODD, LINE_IS_REFUSED };
+
+static enum line scan_line(struct ts_request *r, const char *buf, size_t len,
+                           const struct ts_limits *limits)
+{
+    enum { MINOR = 7 }; /* the one octet of these that may be another */
+    static const char version[10] = {'H', 'T', 'T', 'P', '/',
+                                     '1', '.', '1', '\r', '\n'};
+    const char *p = buf + r->at, *const end = buf + len, *from = p;
+    enum state state = (enum state)r->state;
+    uint32_t line_len, line_end;
+    size_t i;
+
+    switch (state) {
+    case LINE_METHOD:
+        while (p < end && ts_is(TS_OCTET_TOKEN, *p))
+            p++;
+        if (p == end)
+            goto more;
+        if (*p != ' ' || p == buf)
+            goto odd;
+        r->method = (struct ts_span){0, offset(buf, p)};
+        r->target.off = r->method.len + 1;
+        p++;
+        state = LINE_TARGET;
+        /* fall through */
+    case LINE_TARGET:
+        p = limits->simd->skip_target(p, end);
+        if (p == end)
+            goto more;
+        r->target.len = offset(buf, p) - r->target.off;
+        if (*p != ' ' || r->target.len == 0)
+            goto odd;
+        p++;
+        state = LINE_VERSION;
+        /* fall through */
+    case LINE_VERSION:
+        i = offset(buf, p) - (r->target.off + r->target.len + 1);
+        for (; i < sizeof version; i++, p++) {
+            if (p == end)
+                goto more;
+            if (i == MINOR && *p == '0')
+                r->minor = 0;
+            else if (*p != version[i])
+                goto odd;
+        }
+        line_len = offset(buf, p);
+        line_end = line_len - 2;
+        goto ended;
+    case LINE_ODD:
+        goto odd;
+    default:
+        TS_ASSERT(0 && "a request line that has not ended");
+        return LINE_IS_REFUSED;
+    }
+
+odd:
+    state = LINE_ODD;
+    p = find_lf(p, end);
+    if (p == end)
+        goto more;
+    p++;
+    line_len = offset(buf, p);
+    line_end = line_len - 1;
+    while (line_end > 0 && buf[line_end - 1] == '\r')
+        line_end--; /* as rstrip('\r\n') does */
+    r->odd = true;
+
+ended: /* p is after its LF */
+    LOOKED(r, p - from);
+    if (line_len > TS_MAX_REQUEST_LINE)
+        return LINE_IS_REFUSED;
+    r->line = (struct ts_span){0, line_end};
+    r->line_len = r->start = r->at = line_len;
+    r->state = FIELD_START;
+    if (!r->odd)
+        return LINE_IS_PLAIN;
+    return is_refused_by_line(buf, buf + line_end) ? LINE_IS_REFUSED
+                                                   : LINE_IS_ODD;
+
+more:
+    LOOKED(r, end - from);
+    r->at = offset(buf, end);
+    r->state = (uint8_t)state;
+    return len > TS_MAX_REQUEST_LINE ? LINE_IS_REFUSED : LINE_IS_PARTIAL;
+}
+
+/* ---- the fields that say where the request ends -------------------------- */
+
+static void refuse(struct ts_request *r, enum ts_refusal why)
+{
+    if (r->refusal == TS_REFUSE_NONE)
+        r->refusal = why;
+}
+
+/* Content-Length = 1*DIGIT (RFC 9110, 8.6). A list of equal values, which a
+ * recipient may accept, is refused. */
+static void take_content_length(struct ts_request *r, const char *p,
+                                const char *end)
+{
+    int64_t length = 0;
+
+    if (p == end)
+        goto refuse;
+    for (; p < end; p++) {
+        int digit = *p - '0';
+        if (digit < 0 || digit > 9 || length > (INT64_MAX - digit) / 10)
+            goto refuse;
+        length = length * 10 + digit;
+    }
+    if (r->content_length >= 0 && r->content_length != length)
+        refuse(r, TS_REFUSE_CONTENT_LENGTHS);
+    r->content_length = length;
+    return;
+
+refuse:
+    refuse(r, TS_REFUSE_CONTENT_LENGTH);
+}
+
+/* Transfer-Encoding = #( token *( OWS ";" OWS parameter ) ) (RFC 9112, 6.1),
+ * several fields being one list. Empty elements and quoted strings, which not
+ * everybody reads alike, are refused; so are parameters of chunked (7.1). */
+static void take_transfer_encoding(struct ts_request *r, const char *p,
+                                   const char *end)
+{
+    r->coding_seen = true;
+    for (;; p++) {
+        const char *coding;
+        bool chunked;
+
+        while (p < end && is_ows(*p))
+            p++;
+        coding = p;
+        while (p < end && ts_is(TS_OCTET_TOKEN, *p))
+            p++;
+        if (p == coding || r->coding_chunked)
+            goto refuse;
+        chunked = p - coding == 7 && same(coding, "chunked", 7);
+        while (p < end && is_ows(*p))
+            p++;
+        if (p < end && *p == ';' && !chunked)
+            while (p < end && *p != ',' && *p != '"')
+                p++;
+        if (p < end && *p != ',')
+            goto refuse;
+        if (chunked)
+            r->coding_chunked = true;
+        else
+            r->coding_unknown = true;
+        if (p == end)
+            return;
+    }
+
+refuse:
+    refuse(r, TS_REFUSE_TRANSFER_ENCODING);
+}
+
+static void take_connection(struct ts_request *r, const char *p,
+                            const char *end)
+{
+    if (r->connection != TS_CONN_NONE)
+        return;
+    if (end - p == 5 && same(p, "close", 5))
+        r->connection = TS_CONN_CLOSE;
+    else if (end - p == 10 && same(p, "keep-alive", 10))
+        r->connection = TS_CONN_KEEP_ALIVE;
+    else
+        r->connection = TS_CONN_OTHER;
+}
+
+static void take_expect(struct ts_request *r, const char *p, const char *end)
+{
+    if (r->expect_seen)
+        return;
+    r->expect_seen = true;
+    r->expect_continue = end - p == 12 && same(p, "100-continue", 12);
+}
+
+/* Looks at a field that is complete and plain. */
+static inline void take_field(struct ts_request *r, const char *buf,
+                              const struct ts_field *field)
+{
+    const char *name = buf + field->name.off;
+    const char *value = buf + field->value.off;
+    const char *end = value + field->value.len;
+    void (*take)(struct ts_request *, const char *, const char *) = NULL;
+
+    switch (field->name.len) {
+    case 6:
+        if (same(name, "expect", 6))
+            take = take_expect;
+        break;
+    case 7:
+        if (same(name, "upgrade", 7))
+            r->upgrade = true;
+        break;
+    case 10:
+        if (same(name, "connection", 10))
+            take = take_connection;
+        break;
+    case 14:
+        if (same(name, "content-length", 14))
+            take = take_content_length;
+        break;
+    case 17:
+        if (same(name, "transfer-encoding", 17))
+            take = take_transfer_encoding;
+        break;
+    default:
+        break;
+    }
+    if (take == NULL)
+        return;
+    while (end > value && is_ows(end[-1]))
+        end--;
+    take(r, value, end);
+}
+
+/* RFC 9112, 6.3, when all the fields are known. */
+static void settle_framing(struct ts_request *r)
+{
+    if (r->coding_seen) {
+        if (r->minor == 0)
+            refuse(r, TS_REFUSE_TRANSFER_ENCODING_10);
+        if (r->content_length >= 0)
+            refuse(r, TS_REFUSE_BOTH);
+        if (!r->coding_chunked)
+            refuse(r, TS_REFUSE_TRANSFER_ENCODING);
+        if (r->coding_unknown)
+            refuse(r, TS_REFUSE_CODING);
+        r->chunked = r->refusal == TS_REFUSE_NONE;
+    }
+    if (r->refusal != TS_REFUSE_NONE)
+        r->content_length = -1;
+}
+
+/* ---- header lines -------------------------------------------------------- */
+
+static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
+                                size_t len, const struct ts_limits *limits)
+{
+    const char *p = buf + r->at, *const end = buf + len;
+    enum state state = (enum state)r->state;
+    struct ts_field *field = &r->fields[r->n_fields];
+    const char *from = p;
+    bool blank = false;
+
+    switch (state) {
+    case FIELD_START:
+    start:
+        state = FIELD_START;
+        if (p == end)
+            goto more;
+        if (*p == '\r') {
+            p++;
+            goto blank_cr;
+        }
+        if (*p == '\n') {
+            p++;
+            blank = true;
+            r->odd = true;
+            goto line_end;
+        }
+        if (r->odd || r->n_fields == TS_MAX_FIELDS)
+            goto odd;
+        field = &r->fields[r->n_fields];
+        state = FIELD_NAME;
+        /* fall through */
+    case FIELD_NAME:
+        while (p < end && ts_is(TS_OCTET_TOKEN, *p))
+            p++;
+        if (p == end)
+            goto more;
+        field->name.off = r->start;
+        field->name.len = offset(buf, p) - r->start;
+        if (*p != ':' || field->name.len == 0)
+            goto odd;
+        p++;
+        state = FIELD_OWS;
+        /* fall through */
+    case FIELD_OWS:
+        while (p < end && is_ows(*p))
+            p++;
+        if (p == end)
+            goto more;
+        field->value.off = offset(buf, p);
+        state = FIELD_VALUE;
+        /* fall through */
+    case FIELD_VALUE:
+        p = limits->simd->skip_text(p, end);
+        if (p == end)
+            goto more;
+        field->value.len = offset(buf, p) - field->value.off;
+        if (*p != '\r')
+            goto odd;
+        p++;
+        state = FIELD_CR;
+        /* fall through */
+    case FIELD_CR:
+        if (p == end)
+            goto more;
+        if (*p != '\n')
+            goto odd;
+        p++;
+        r->n_fields++;
+        take_field(r, buf, field);
+        goto line_end;
+
+    case BLANK_CR:
+    blank_cr:
+        state = BLANK_CR;
+        if (p == end)
+            goto more;
+        if (*p != '\n')
+            goto odd;
+        p++;
+        blank = true;
+        goto line_end;
+
+    case FIELD_ODD:
+    odd:
+        state = FIELD_ODD;
+        r->odd = true;
+        p = find_lf(p, end);
+        if (p == end)
+            goto more;
+        p++;
+        goto line_end;
+
+    default:
+        TS_ASSERT(0 && "a head that has not ended");
+        return TS_SCAN_GENERAL;
+    }
+
+line_end: /* p is after its LF */
+    LOOKED(r, p - from);
+    from = p;
+    if (offset(buf, p) - r->start > limits->max_line)
+        goto general;
+    r->start = offset(buf, p);
+    if (blank)
+        r->head_len = r->start;
+    if (++r->n_lines > limits->max_headers)
+        goto general;
+    if (!blank)
+        goto start;
+    if (r->odd)
+        goto general;
+    r->state = ENDED;
+    settle_framing(r);
+    return TS_SCAN_COMPLETE;
+
+more:
+    LOOKED(r, end - from);
+    r->at = offset(buf, end);
+    r->state = (uint8_t)state;
+    if (len - r->start > limits->max_line || len == UINT32_MAX)
+        goto general;
+    return TS_SCAN_PARTIAL;
+
+general:
+    r->state = ENDED;
+    return TS_SCAN_GENERAL;
+}
+
+/* ---- the header file, in its order --------------------------------------- */
+
+void ts_limits_init(struct ts_limits *limits)
+{
+    limits->max_line = 65536;
+    limits->max_headers = 100;
+    limits->simd = ts_simd_best();
+}
+
+void ts_request_reset(struct ts_request *r)
+{
+    memset(r, 0, offsetof(struct ts_request, fields));
+    r->content_length = -1;
+    r->minor = 1;
+}
+
+enum ts_scan ts_scan(struct ts_request *r, const char *buf, size_t len,
+                     const struct ts_limits *limits)
+{
+    if (len > UINT32_MAX)
+        len = UINT32_MAX;
+    TS_ASSERT(r->state != ENDED && r->at <= len);
+    if (r->state <= LINE_ODD) {
+        switch (scan_line(r, buf, len, limits)) {
+        case LINE_IS_PARTIAL:
+            return TS_SCAN_PARTIAL;
+        case LINE_IS_REFUSED:
+            r->state = ENDED;
+            return TS_SCAN_GENERAL;
+        case LINE_IS_PLAIN:
+        case LINE_IS_ODD:
+            break;
+        }
+    }
+    return scan_fields(r, buf, len, limits);
+}
+
+enum ts_scan ts_scan_fields(struct ts_request *r, const char *buf, size_t len,
+                            const struct ts_limits *limits)
+{
+    if (len > UINT32_MAX)
+        len = UINT32_MAX;
+    TS_ASSERT(r->state != ENDED && r->at <= len);
+    if (r->state == LINE_METHOD)
+        r->state = FIELD_START;
+    return scan_fields(r, buf, len, limits);
+}
+
+enum ts_scan ts_scan_line(struct ts_request *r, const char *buf, size_t len,
+                          const struct ts_limits *limits)
+{
+    enum line line;
+
+    if (len > UINT32_MAX)
+        len = UINT32_MAX;
+    TS_ASSERT(r->state <= LINE_ODD && r->at <= len);
+    line = scan_line(r, buf, len, limits);
+    if (line == LINE_IS_PARTIAL)
+        return TS_SCAN_PARTIAL;
+    r->state = ENDED;
+    return line == LINE_IS_PLAIN ? TS_SCAN_COMPLETE : TS_SCAN_GENERAL;
+}
+
+const char *ts_refusal_reason(enum ts_refusal refusal)
+{
+    switch (refusal) {
+    case TS_REFUSE_CONTENT_LENGTH:
+        return "Invalid Content-Length";
+    case TS_REFUSE_CONTENT_LENGTHS:
+        return "Conflicting Content-Length";
+    case TS_REFUSE_TRANSFER_ENCODING:
+        return "Invalid Transfer-Encoding";
+    case TS_REFUSE_TRANSFER_ENCODING_10:
+        return "Transfer-Encoding in HTTP/1.0";
+    case TS_REFUSE_BOTH:
+        return "Both Content-Length and Transfer-Encoding";
+    case TS_REFUSE_CODING:
+        return "Unsupported Transfer-Encoding";
+    case TS_REFUSE_NONE:
+        break;
+    }
+    return "";
+}
+
+int ts_refusal_status(enum ts_refusal refusal)
+{
+    return refusal == TS_REFUSE_CODING ? 501 : 400;
+}

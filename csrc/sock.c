@@ -1,0 +1,436 @@
+/* sock: see sock.h.
+ *
+ * TS_PORTABLE makes Linux take the paths of the other systems, so that they
+ * can be tested there. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* accept4, ppoll, recvmmsg */
+#endif
+#include "sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__) && !defined(TS_PORTABLE)
+#define LINUX_CALLS 1
+#include <sys/eventfd.h>
+#else
+#define LINUX_CALLS 0
+#endif
+
+#if defined(__APPLE__) || defined(TS_PORTABLE)
+#define SEND_NEEDS_NONBLOCK 1
+#else
+#define SEND_NEEDS_NONBLOCK 0
+#endif
+
+#ifdef MSG_NOSIGNAL
+#define NOSIGNAL MSG_NOSIGNAL
+#else
+#define NOSIGNAL 0 /* SO_NOSIGPIPE does it, see ts_accept() */
+#endif
+
+static int failure(void)
+{
+    return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+/* ---- Descriptors ---- */
+
+int ts_set_nonblock(int fd, bool on, bool *was)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int wanted;
+
+    if (flags < 0)
+        return -errno;
+    if (was)
+        *was = (flags & O_NONBLOCK) != 0;
+    wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    if (wanted != flags && fcntl(fd, F_SETFL, wanted) < 0)
+        return -errno;
+    return 0;
+}
+
+#if !LINUX_CALLS
+static int set_cloexec(int fd)
+{
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+#endif
+
+int ts_set_nodelay(int fd)
+{
+    int one = 1;
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0)
+        return 0;
+    switch (errno) {
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+#if ENOTSUP != EOPNOTSUPP
+    case ENOTSUP:
+#endif
+    case EINVAL: /* macOS: a TCP socket whose peer has gone */
+        return 0;
+    default:
+        return -errno;
+    }
+}
+
+/* ---- accept ---- */
+
+int ts_accept(int listener, struct ts_addr *addr)
+{
+    struct ts_addr dummy;
+    int fd;
+
+    if (!addr)
+        addr = &dummy;
+    for (;;) {
+        memset(&addr->u.sa, 0, sizeof addr->u.sa);
+        addr->len = sizeof addr->u;
+#if LINUX_CALLS
+        fd = accept4(listener, &addr->u.sa, &addr->len, SOCK_CLOEXEC);
+#else
+        fd = accept(listener, &addr->u.sa, &addr->len);
+#endif
+        if (fd >= 0)
+            break;
+        /* EPROTO is how some systems spell ECONNABORTED. */
+        if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
+            return failure();
+    }
+    if (addr->len > sizeof addr->u)
+        addr->len = sizeof addr->u;
+#if !LINUX_CALLS
+    /* The BSDs pass the listener's O_NONBLOCK on. */
+    int rc = set_cloexec(fd);
+
+    if (rc == 0)
+        rc = ts_set_nonblock(fd, false, NULL);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+#endif
+#ifdef SO_NOSIGPIPE
+    int one = 1;
+
+    /* Fails for a connection that is reset already: recv will tell. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof one);
+#endif
+    return fd;
+}
+
+/* ---- Streams ---- */
+
+ssize_t ts_recv(int fd, void *buf, size_t cap)
+{
+    ssize_t n;
+
+    do
+        n = recv(fd, buf, cap, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? failure() : n;
+}
+
+/* msg is sent or not, but never waited for. */
+static ssize_t send_message(int fd, const struct msghdr *msg)
+{
+    ssize_t n;
+#if SEND_NEEDS_NONBLOCK
+    bool was;
+    int rc = ts_set_nonblock(fd, true, &was);
+
+    if (rc < 0)
+        return rc;
+#endif
+    do
+        n = sendmsg(fd, msg, MSG_DONTWAIT | NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = failure();
+#if SEND_NEEDS_NONBLOCK
+    if (!was)
+        (void)ts_set_nonblock(fd, false, NULL);
+#endif
+    return n;
+}
+
+ssize_t ts_send(int fd, const void *buf, size_t len)
+{
+#if SEND_NEEDS_NONBLOCK
+    return ts_send2(fd, buf, len, NULL, 0);
+#else
+    ssize_t n;
+
+    do
+        n = send(fd, buf, len, MSG_DONTWAIT | NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? failure() : n;
+#endif
+}
+
+ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b, size_t blen)
+{
+    struct iovec parts[2] = {
+        {.iov_base = (void *)(uintptr_t)a, .iov_len = alen},
+        {.iov_base = (void *)(uintptr_t)b, .iov_len = blen},
+    };
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+
+    return send_message(fd, &msg);
+}
+
+/* ---- Waiting ---- */
+
+int ts_wait_fd(int fd, bool write, int wake_fd, int64_t timeout_ns)
+{
+    struct pollfd fds[2] = {
+        {.fd = fd, .events = write ? POLLOUT : POLLIN},
+        {.fd = wake_fd, .events = POLLIN}, /* poll skips negative ones */
+    };
+    int n;
+
+    if (fd < 0)
+        return -EBADF;
+#if LINUX_CALLS
+    struct timespec limit = {.tv_sec = (time_t)(timeout_ns / 1000000000),
+                             .tv_nsec = (long)(timeout_ns % 1000000000)};
+
+    n = ppoll(fds, 2, timeout_ns < 0 ? NULL : &limit, NULL);
+#else
+    int64_t ms = -1;
+
+    if (timeout_ns >= 0) {
+        ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+        /* 24 days: longer waits look like a signal, and are begun again. */
+        if (ms > INT_MAX)
+            ms = INT_MAX;
+    }
+    n = poll(fds, 2, (int)ms);
+    if (n == 0 && ms == INT_MAX)
+        return -EINTR;
+#endif
+    if (n < 0)
+        return failure();
+    if ((fds[0].revents | fds[1].revents) & POLLNVAL)
+        return -EBADF;
+    if (fds[1].revents)
+        return TS_WAIT_WOKEN;
+    return fds[0].revents ? TS_WAIT_READY : TS_WAIT_TIMEOUT;
+}
+
+/* ---- Addresses ---- */
+
+/* The octets of sun_path that count. */
+static size_t unix_text(const struct ts_addr *addr, const char **text)
+{
+    const size_t head = offsetof(struct sockaddr_un, sun_path);
+    size_t len = addr->len > head ? addr->len - head : 0;
+
+    *text = addr->u.un.sun_path;
+    if (len > sizeof addr->u.un.sun_path)
+        len = sizeof addr->u.un.sun_path;
+#if defined(__linux__)
+    if (len > 0 && addr->u.un.sun_path[0] == '\0')
+        return len; /* abstract: every octet counts */
+#endif
+    return strnlen(addr->u.un.sun_path, len);
+}
+
+int ts_addr_text(const struct ts_addr *addr, char *out, size_t cap,
+                 uint16_t *port, uint32_t *flowinfo, uint32_t *scope)
+{
+    uint16_t p = 0;
+    uint32_t f = 0, s = 0;
+    size_t len;
+    /* BSDs leave an unnamed UNIX peer without even a family. */
+    int family = addr->len >= offsetof(struct sockaddr, sa_data)
+                     ? addr->u.sa.sa_family
+                     : AF_UNSPEC;
+
+    switch (family) {
+    case AF_INET:
+        if (!inet_ntop(AF_INET, &addr->u.in.sin_addr, out, (socklen_t)cap))
+            return -errno;
+        len = strlen(out);
+        p = ntohs(addr->u.in.sin_port);
+        break;
+    case AF_INET6:
+        if (!inet_ntop(AF_INET6, &addr->u.in6.sin6_addr, out, (socklen_t)cap))
+            return -errno;
+        len = strlen(out);
+        p = ntohs(addr->u.in6.sin6_port);
+        f = ntohl(addr->u.in6.sin6_flowinfo);
+        s = addr->u.in6.sin6_scope_id;
+        break;
+    case AF_UNIX:
+    case AF_UNSPEC: {
+        const char *text = "";
+
+        len = family == AF_UNIX ? unix_text(addr, &text) : 0;
+        if (len >= cap)
+            return -ENOSPC;
+        memcpy(out, text, len);
+        out[len] = '\0';
+        break;
+    }
+    default:
+        return -EAFNOSUPPORT;
+    }
+    if (port)
+        *port = p;
+    if (flowinfo)
+        *flowinfo = f;
+    if (scope)
+        *scope = s;
+    return (int)len;
+}
+
+/* ---- Datagrams ---- */
+
+static void prepare(struct ts_datagram *d, struct iovec *part,
+                    struct msghdr *msg, char *data, size_t each)
+{
+    d->data = data;
+    memset(&d->from.u.sa, 0, sizeof d->from.u.sa);
+    part->iov_base = data;
+    part->iov_len = each;
+    memset(msg, 0, sizeof *msg);
+    msg->msg_name = &d->from.u;
+    msg->msg_namelen = sizeof d->from.u;
+    msg->msg_iov = part;
+    msg->msg_iovlen = 1;
+}
+
+static void received(struct ts_datagram *d, const struct msghdr *msg,
+                     size_t len)
+{
+    d->len = len;
+    d->from.len = msg->msg_namelen < sizeof d->from.u ? msg->msg_namelen
+                                                      : sizeof d->from.u;
+    d->truncated = (msg->msg_flags & MSG_TRUNC) != 0;
+}
+
+int ts_recv_batch(int fd, struct ts_datagram *out, int n, char *space,
+                  size_t each)
+{
+    TS_ASSERT(n >= 1 && each >= 1);
+    if (n > TS_RECV_BATCH)
+        n = TS_RECV_BATCH;
+#if LINUX_CALLS
+    struct mmsghdr msgs[TS_RECV_BATCH];
+    struct iovec parts[TS_RECV_BATCH];
+    int got;
+
+    for (int i = 0; i < n; i++)
+        prepare(&out[i], &parts[i], &msgs[i].msg_hdr, space + (size_t)i * each,
+                each);
+    do
+        got = recvmmsg(fd, msgs, (unsigned)n, MSG_DONTWAIT, NULL);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return failure();
+    for (int i = 0; i < got; i++)
+        received(&out[i], &msgs[i].msg_hdr, msgs[i].msg_len);
+    return got;
+#else
+    int got = 0;
+
+    while (got < n) {
+        struct msghdr msg;
+        struct iovec part;
+        ssize_t len;
+
+        prepare(&out[got], &part, &msg, space + (size_t)got * each, each);
+        do
+            len = recvmsg(fd, &msg, MSG_DONTWAIT);
+        while (len < 0 && errno == EINTR);
+        if (len < 0)
+            return got ? got : failure();
+        received(&out[got], &msg, (size_t)len);
+        got++;
+    }
+    return got;
+#endif
+}
+
+/* ---- Wake-up descriptors ---- */
+
+int ts_wakefd_open(struct ts_wakefd *w)
+{
+#if LINUX_CALLS
+    w->read_fd = w->write_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return w->read_fd < 0 ? -errno : 0;
+#else
+    int fds[2], rc = 0;
+
+    w->read_fd = w->write_fd = -1;
+    if (pipe(fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        rc = set_cloexec(fds[i]);
+        if (rc == 0)
+            rc = ts_set_nonblock(fds[i], true, NULL);
+    }
+    if (rc < 0) {
+        close(fds[0]);
+        close(fds[1]);
+        return rc;
+    }
+    w->read_fd = fds[0];
+    w->write_fd = fds[1];
+    return 0;
+#endif
+}
+
+void ts_wakefd_close(struct ts_wakefd *w)
+{
+    if (w->read_fd >= 0)
+        close(w->read_fd);
+    if (w->write_fd >= 0 && w->write_fd != w->read_fd)
+        close(w->write_fd);
+    w->read_fd = w->write_fd = -1;
+}
+
+int ts_wakefd_set(const struct ts_wakefd *w)
+{
+    const uint64_t one = 1;
+    int saved = errno, rc = 0; /* a signal handler may be the caller */
+    ssize_t n;
+
+    do
+        n = write(w->write_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN) /* full: it is set */
+        rc = -errno;
+    errno = saved;
+    return rc;
+}
+
+int ts_wakefd_clear(const struct ts_wakefd *w)
+{
+    uint64_t octets[32]; /* an eventfd gives 8, a pipe what it has */
+    int was_set = 0;
+
+    for (;;) {
+        ssize_t n = read(w->read_fd, octets, sizeof octets);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return was_set;
+        was_set = 1;
+        if (n < (ssize_t)sizeof octets)
+            return was_set;
+    }
+}

@@ -1,0 +1,336 @@
+/* The protocol of csrc/leader.c: one leader, followers, a monitor that takes the
+ * lead away from a handler that stays. README.md says how to run it, and what is
+ * and is not proved.
+ *
+ * One Promela step is one atomic access of the C. What the C does under `mu` is
+ * one atomic block: nothing it reads there is written without `mu`, but for the
+ * lead word, and that stands still while nobody leads.
+ *
+ * Wider than the C, so that what holds here holds there:
+ *   - which idle follower is woken is anybody's guess (C: the latest);
+ *   - a tick may come at any time, and the monitor may fall asleep after one tick
+ *     without news (C: twenty);
+ *   - the sequence has two bits, so it wraps all the time (C: sixteen);
+ *   - a worker keeps its stale generation (C: forgets it).
+ * Narrower: N workers and ITEMS requests. The generation never wraps (C: 48 bits).
+ *
+ * Ghosts, which only the assertions read: owner, alive. */
+
+#ifndef N
+#define N 3 /* a leader and two followers */
+#endif
+#ifndef ITEMS
+#define ITEMS 3
+#endif
+#define NONE 255
+
+#define BUSY(w) ((w) & 1)
+#define GEN(w) ((w) >> 2)
+#define NEXT_GEN(w) ((((w) >> 2) + 1) << 2)
+#define NEXT_SEQ(w) (((w) & 252) | (((w) + 1) & 3))
+
+byte word = 4;      /* generation 1, even: nobody inside a handler */
+byte owner = NONE;  /* ghost: who was given this generation */
+
+/* under mu */
+bool vacant = true;
+bool stopping;
+bool idle[N];
+byte nidle;
+bool granted[N];
+bool woken[N];      /* the worker's condition variable was signalled */
+byte gen[N];        /* the worker's own, but for a grant while it sleeps */
+byte retires = 1;   /* how often a follower may still find that it idled for long */
+
+/* spare followers */
+byte started = 1;
+bool coming;
+
+/* each worker's slot and what hangs on it */
+byte slot[N];       /* low bit: inside a handler; the rest counts them */
+bool locked[N];     /* the monitor is flushing */
+bool alive[N];      /* ghost: the connection exists */
+bool pending[N];    /* the handler wrote, and nobody sent it */
+bool visited[N];
+bool dirty[N];
+
+bool asleep = true; /* the monitor: at first because it has not been started */
+bool idle_waiter, idle_waiting;
+
+/* the work: requests given to handlers, handlers that returned */
+byte given, handled;
+byte nlong;         /* workers inside a handler that waits for the others */
+
+inline grant(i) {
+    assert(owner == NONE && !BUSY(word) && !vacant);
+    owner = i;
+    gen[i] = GEN(word)
+}
+
+/* By whoever has just changed the generation. */
+inline pass_on() {
+    atomic {
+        assert(!vacant && owner == NONE);
+        if
+        :: !stopping && nidle > 0 ->
+            select_idle();
+            idle[pick] = false; nidle--;
+            granted[pick] = true;
+            grant(pick);
+            woken[pick] = true
+        :: else -> vacant = true
+        fi;
+        pick = 0
+    }
+}
+
+inline select_idle() {
+    if
+    :: idle[0] -> pick = 0
+    :: idle[1] -> pick = 1
+#if N > 2
+    :: idle[2] -> pick = 2
+#endif
+#if N > 3
+    :: idle[3] -> pick = 3
+#endif
+    fi
+}
+
+inline release() {
+    assert(gen[me] == GEN(word) && owner == me && !BUSY(word));
+    atomic { owner = NONE; word = NEXT_GEN(word) };
+    pass_on()
+}
+
+/* The handler adds octets under the connection's lock; then ts_handler_dirty(). */
+inline write_some() {
+    pending[me] = true;
+    if
+    :: !visited[me]
+    :: else ->
+        dirty[me] = true;
+        if
+        :: asleep -> asleep = false
+        :: else
+        fi
+    fi
+}
+
+active [N] proctype worker()
+{
+    byte me = _pid;
+    byte pick;
+    byte entered; /* the odd word it stored; 0: entered as no leader */
+
+    atomic { started > me || stopping ->
+        if
+        :: stopping -> goto left
+        :: else
+        fi };
+
+follow:
+    atomic { /* ts_lead_wait() */
+        coming = false; /* C: only at the first call; wider */
+        if
+        :: stopping -> goto left
+        :: !stopping && vacant -> vacant = false; grant(me); goto lead
+        :: !stopping && !vacant -> idle[me] = true; nidle++
+        fi
+    };
+    atomic { /* pthread_cond_timedwait() */
+        if
+        :: woken[me] -> woken[me] = false
+        :: !woken[me] && nidle > 1 && retires > 0 && idle[me] ->
+            retires--; idle[me] = false; nidle--; /* leaves, and another joins */
+            goto follow
+        fi;
+        if
+        :: !granted[me] -> assert(stopping); idle[me] = false; nidle--; goto left
+        :: granted[me] && stopping ->
+            granted[me] = false; owner = NONE; vacant = true; goto left
+        :: granted[me] && !stopping -> granted[me] = false
+        fi
+    };
+
+lead:
+    atomic {
+        assert(owner == me && gen[me] == GEN(word) && !BUSY(word));
+        entered = 0;
+        if
+        :: stopping -> goto step_down
+        :: !stopping && given < ITEMS -> given++
+        fi; /* neither: it waits in the poller, which stop() will wake */
+        if /* ts_lead_wants_spare() */
+        :: nidle == 0 && !coming && started < N -> coming = true; started++
+        :: else
+        fi;
+        alive[me] = true; pending[me] = false; visited[me] = false; dirty[me] = false;
+        if
+        :: goto enter
+        :: skip /* predicted to block */
+        fi
+    };
+    release();
+    goto follower_enter;
+
+enter: /* ts_handler_enter() */
+    atomic {
+        assert(gen[me] == GEN(word) && owner == me && !BUSY(word));
+        entered = NEXT_SEQ(word);
+        word = entered
+    };
+follower_enter:
+    slot[me] = slot[me] + 1;
+    if
+    :: asleep -> asleep = false
+    :: else
+    fi;
+
+    /* The handler: returns at once; or writes, sooner or later, and waits for that
+     * to be sent; or waits for all the other requests to be under way (if there
+     * are workers for them). */
+    if
+    :: skip
+#ifndef NO_WRITES
+    :: write_some(); !pending[me]
+#endif
+    :: nlong++; atomic { (given == ITEMS || nlong == N || stopping) -> nlong-- }
+    fi;
+
+    /* ts_handler_exit() */
+    atomic { !locked[me] -> slot[me] = (slot[me] + 1) & 7; alive[me] = false };
+    if
+    :: idle_waiter -> idle_waiting = false
+    :: else
+    fi;
+    atomic {
+        handled++;
+        if
+        :: entered != 0 && word == entered ->
+            assert(owner == me); word = NEXT_SEQ(word); goto lead
+        :: else
+        fi;
+        /* Never again: neither ts_leads() nor ts_lead_release() would find it
+         * leading. */
+        assert(gen[me] != GEN(word));
+        entered = 0;
+        goto follow
+    };
+
+step_down:
+    release();
+    goto follow;
+
+left:
+    assert(owner != me && !BUSY(slot[me]))
+}
+
+active proctype monitor()
+{
+    byte seen_word;
+    byte seen[N];
+    byte i, pick;
+    bool quiet;
+
+    goto wait; /* `asleep` is set, as the first handler is to start us */
+
+tick:
+    quiet = true;
+    if
+    :: atomic { seen_word != word || !BUSY(word) -> seen_word = word }
+    :: atomic { seen_word == word && BUSY(word) -> i = 0 }; /* seen, and not yet taken */
+        atomic {
+            if
+            :: word == seen_word -> word = NEXT_GEN(word); owner = NONE
+            :: else -> seen_word = word; goto workers
+            fi
+        };
+        pass_on()
+    fi;
+workers:
+    do
+    :: atomic { i < N && slot[i] != seen[i] -> seen[i] = slot[i]; quiet = false; i++ }
+    :: atomic { i < N && slot[i] == seen[i] && !(BUSY(slot[i]) && (!visited[i] || dirty[i])) -> i++ }
+    :: atomic { i < N && slot[i] == seen[i] && BUSY(slot[i]) && (!visited[i] || dirty[i]) ->
+            quiet = false };
+        atomic {
+            if
+            :: slot[i] == seen[i] -> locked[i] = true
+            :: else -> i++; goto workers /* it has just ended */
+            fi
+        };
+        visited[i] = true;
+        dirty[i] = false;
+        atomic { assert(alive[i] && BUSY(slot[i])); pending[i] = false }; /* flush() */
+        atomic { assert(alive[i] && BUSY(slot[i])); locked[i] = false; i++ }
+    :: atomic { i == N -> i = 0; if :: goto tick :: quiet fi }; break
+    od;
+
+    asleep = true;
+    do /* may_sleep() */
+    :: atomic { i < N ->
+            if
+            :: slot[i] != seen[i] -> seen[i] = slot[i]; quiet = false
+            :: else
+            fi;
+            if
+            :: BUSY(seen[i]) && dirty[i] -> quiet = false
+            :: else
+            fi;
+            i++ }
+    :: atomic { i == N -> i = 0; seen_word = word }; break
+    od;
+    if
+    :: BUSY(seen_word) || !quiet -> asleep = false; goto tick
+    :: else
+    fi;
+wait:
+end_asleep:
+    atomic { !asleep;
+        for (i : 0 .. N - 1) {
+            seen[i] = slot[i]
+        };
+        i = 0;
+        seen_word = word };
+    goto tick
+}
+
+/* Calls ts_leader_stop() at any time, or (so that nothing that hangs is saved by
+ * it) only after all the work is done; then ts_leader_wait_idle(). */
+active proctype server()
+{
+    byte i;
+
+    if
+    :: skip
+    :: handled == ITEMS
+    fi;
+    atomic {
+        stopping = true;
+        for (i : 0 .. N - 1) {
+            woken[i] = woken[i] || idle[i]
+        };
+        i = 0
+    };
+    idle_waiter = true;
+    do
+    :: atomic { /* under mu, as is the broadcast */
+            for (i : 0 .. N - 1) {
+                if
+                :: BUSY(slot[i]) -> idle_waiting = true
+                :: else
+                fi
+            };
+            i = 0;
+            if
+            :: !idle_waiting -> break
+            :: else
+            fi };
+        !idle_waiting
+    od;
+    idle_waiter = false
+}
+
+/* Some worker takes each request, unless it is all stopped before. */
+ltl served { <>(handled == ITEMS || stopping) }

@@ -1,0 +1,197 @@
+"""The native part of the build; what is static stands in pyproject.toml.
+
+Every src/turboserver/_*.pyx becomes the extension turboserver._name. All of csrc/ is compiled once into a static
+library that each extension links (it has no state, so copies of it cannot disagree). Generated C goes to build/cython.
+
+Switches, in the environment (the same ones locally and in CI):
+    TURBOSERVER_DEBUG=1        -O1 -g, and the invariants of csrc/ are checked
+    TURBOSERVER_SANITIZE=...   address,undefined or thread
+    TURBOSERVER_COVERAGE=1     gcov
+    TURBOSERVER_PURE=1         no extensions: the package falls back to the standard library's classes
+
+Without extensions it is installed too where there can be none: on other systems than Linux and macOS, on other Pythons
+than CPython, and where no C compiler or no Python.h is found. A compiler that is there must succeed: an error in our own
+code never turns into a slow installation.
+"""
+
+import os
+import sys
+import sysconfig
+import tempfile
+from functools import cache
+from glob import glob
+from pathlib import Path
+
+from setuptools import Distribution, Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+CORE = "turboserver_core"
+BACKENDS = {"poller_epoll.c": "linux", "poller_kqueue.c": "darwin"}
+JOBS = 2
+
+
+def switch(name):
+    return os.environ.get(f"TURBOSERVER_{name}", "") not in ("", "0")
+
+
+DEBUG, COVERAGE, PURE = switch("DEBUG"), switch("COVERAGE"), switch("PURE")
+SANITIZE = os.environ.get("TURBOSERVER_SANITIZE", "")
+
+# Objects of different switches, or of different Pythons, never meet.
+MODE = "-".join(
+    [sysconfig.get_platform(), sys.implementation.cache_tag or sys.implementation.name]
+    + (["t"] if sysconfig.get_config_var("Py_GIL_DISABLED") else [])
+    + (["debug"] if DEBUG else [])
+    + (["coverage"] if COVERAGE else [])
+    + ([SANITIZE.replace(",", "+")] if SANITIZE else [])
+)
+
+
+def flags():
+    """(for the compiler, for the linker)"""
+    compiler = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-pthread"]
+    linker = ["-pthread"]
+    if DEBUG or SANITIZE:
+        # Python's own flags define NDEBUG, which would take the assertions out again.
+        compiler += ["-O1", "-g", "-fno-omit-frame-pointer", "-UNDEBUG", "-DTS_DEBUG"]
+    if SANITIZE:
+        compiler += [f"-fsanitize={SANITIZE}"]
+        linker += [f"-fsanitize={SANITIZE}"]
+    if COVERAGE:
+        compiler += ["--coverage", "-O0"]
+        linker += ["--coverage"]
+    return compiler, linker
+
+
+def core_sources():
+    return sorted(
+        path for path in glob("csrc/*.c") if BACKENDS.get(os.path.basename(path), sys.platform) == sys.platform
+    )
+
+
+def headers():
+    return sorted(glob("csrc/*.h"))
+
+
+@cache
+def why_pure():
+    """Why there can be no extensions here; None if there can."""
+    if PURE:
+        return "TURBOSERVER_PURE is set"
+    if sys.platform not in ("linux", "darwin"):
+        return f"the native engine is for Linux and macOS, not {sys.platform}"
+    if sys.implementation.name != "cpython":
+        return f"the native engine is for CPython, not {sys.implementation.name}"
+    from distutils.ccompiler import new_compiler
+    from distutils.sysconfig import customize_compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        for text, missing in (
+            ("int main(void) { return 0; }\n", "no working C compiler was found"),
+            ("#include <Python.h>\n", "Python.h was not found (python3-dev, python3-devel)"),
+        ):
+            source = Path(folder, "probe.c")
+            source.write_text(text)
+            compiler = new_compiler()
+            customize_compiler(compiler)
+            try:
+                compiler.compile(
+                    [str(source)], output_dir=folder, include_dirs=[sysconfig.get_path("include")]
+                )
+            except Exception:  # whatever kind of failure: it says that there is no compiler to use
+                return missing
+    return None
+
+
+class BuildCore(build_clib):
+    def finalize_options(self):
+        super().finalize_options()
+        # A fixed place, so that an editable installation, too, compiles only what changed.
+        self.build_clib = self.build_temp = os.path.join("build", "core-" + MODE)
+
+    def run(self):
+        if why_pure():
+            return
+        os.makedirs(self.build_clib, exist_ok=True)
+        super().run()
+
+
+class BuildExtensions(build_ext):
+    def finalize_options(self):
+        if self.parallel is None:
+            self.parallel = JOBS
+        super().finalize_options()
+        self.build_temp = os.path.join("build", "temp-" + MODE)
+
+    def run(self):
+        reason = why_pure()
+        if reason:
+            print(f"turboserver: {reason}; installing without the native engine, on the standard library's classes")
+            self.extensions = []
+            return
+        from Cython.Build import cythonize
+
+        self.run_command("build_clib")
+        # Without `depends`, which are about compiling C and which cythonize would copy into build_dir.
+        generated = cythonize(
+            [Extension(extension.name, extension.sources) for extension in self.extensions],
+            build_dir=os.path.join("build", "cython"),
+            include_path=["src"],
+            nthreads=JOBS if len(self.extensions) > 1 else 0,
+            language_level=3,
+            annotate=False,
+            compiler_directives={"boundscheck": False, "wraparound": False},
+        )
+        for extension, new in zip(self.extensions, generated, strict=True):
+            extension.sources = new.sources
+        # The names of in-place extensions do not tell the switches apart.
+        stamp = Path("build", f"mode-{sys.implementation.cache_tag}")
+        if not stamp.exists() or stamp.read_text() != MODE:
+            self.force = True
+        super().run()
+        stamp.write_text(MODE)
+
+
+class NativeDistribution(Distribution):
+    def has_ext_modules(self):
+        """Also when no compiler was found: that wheel must not be taken for one that fits everywhere."""
+        return not PURE
+
+
+def extensions():
+    compiler, linker = flags()
+    return [
+        Extension(
+            f"turboserver.{Path(path).stem}",
+            [path],
+            include_dirs=["csrc"],
+            extra_compile_args=compiler,
+            extra_link_args=linker,
+            # The library is linked in, so its sources count as well.
+            depends=headers() + core_sources(),
+        )
+        for path in sorted(glob("src/turboserver/_*.pyx"))
+    ]
+
+
+# Processes that cythonize starts may import this file again.
+if __name__ == "__main__":
+    setup(
+        distclass=NativeDistribution,
+        cmdclass={"build_clib": BuildCore, "build_ext": BuildExtensions},
+        ext_modules=[] if PURE else extensions(),
+        libraries=[]
+        if PURE
+        else [
+            (
+                CORE,
+                {
+                    "sources": core_sources(),
+                    "include_dirs": ["csrc"],
+                    "obj_deps": {"": headers()},
+                    "cflags": flags()[0],
+                },
+            )
+        ],
+    )

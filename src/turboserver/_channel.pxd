@@ -1,0 +1,30 @@
+"""Channel: one byte stream to one peer, as the streams see it (see _channel.pyx)."""
+
+from libc.stdint cimport int64_t
+from turboserver._native cimport ts_in
+
+
+cdef class Channel:
+    cdef ts_in *buffer      # incoming octets; NULL once the channel is closed
+    cdef ts_in own          # ... in a SocketChannel they are here
+    cdef object sock        # the Python socket, where there is one
+
+    cdef int handle(self) except -1
+    cdef int64_t patience(self) except -2
+    cdef int settle(self) except -1
+    cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2
+    cdef Py_ssize_t refill(self) except -2
+    cdef int took(self, const char *data, Py_ssize_t n) except -1
+    cdef int send_all(self, const char *data, Py_ssize_t n) except -1
+    cdef int flush(self) except -1
+    cdef int expose(self) except -1
+    cdef int shut(self) except -1
+
+
+cdef class SocketChannel(Channel):
+    cdef bint keeps_open    # counts as a file of the socket
+
+
+# Waits until fd is readable (writable); signals are looked at. False: timed out.
+cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1
+cdef object os_error(int number)

@@ -1,0 +1,175 @@
+"""Channel: one byte stream to one peer, below rfile and wfile.
+
+Two kinds exist: the engine's Connection (_connection.pyx), and SocketChannel here,
+for the blocking lane, over a socket that Python owns. A channel belongs to the thread
+that runs its handler; `send_all` may be called by any thread that holds the GIL.
+
+Octets only. What may not live here: file semantics (_stream.pyx), HTTP.
+"""
+
+import os
+
+from libc.errno cimport EAGAIN, EBADF, EINTR
+from libc.stdint cimport int64_t, uint32_t
+from cpython.exc cimport PyErr_CheckSignals
+from turboserver._native cimport (
+    TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_in_free, ts_in_reserve, ts_in_unread,
+    ts_monotonic_ns, ts_recv, ts_send, ts_wait_fd,
+)
+
+
+cdef object os_error(int number):
+    """The OSError (of the right subclass) for an errno."""
+    return OSError(number, os.strerror(number))
+
+
+cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1:
+    cdef int result
+    cdef int64_t deadline = -1
+    if timeout_ns >= 0:
+        deadline = <int64_t>ts_monotonic_ns() + timeout_ns
+    while True:
+        with nogil:
+            result = ts_wait_fd(fd, write, -1, timeout_ns)
+        if result == -EINTR:
+            PyErr_CheckSignals()
+            if deadline >= 0:
+                timeout_ns = deadline - <int64_t>ts_monotonic_ns()
+                if timeout_ns < 0:
+                    timeout_ns = 0
+            continue
+        if result < 0:
+            raise os_error(-result)
+        return result != TS_WAIT_TIMEOUT
+
+
+cdef class Channel:
+
+    cdef int handle(self) except -1:
+        """The open descriptor; raises OSError(EBADF) if it is closed."""
+        raise NotImplementedError
+
+    cdef int64_t patience(self) except -2:
+        """How long a wait may last, ns: -1 for ever, 0 not at all."""
+        return -1
+
+    cdef int settle(self) except -1:
+        """Called before waiting for the peer: what was written must be out."""
+        return 0
+
+    cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
+        """One receive of 1..n octets; 0 at the end, -1 if it would have to wait and
+        may not. TimeoutError, OSError."""
+        cdef Py_ssize_t got
+        cdef int64_t patience
+        while True:
+            got = ts_recv(self.handle(), into, n)
+            if got >= 0:
+                return got
+            if got != -EAGAIN:
+                raise os_error(<int>-got)
+            self.settle()
+            patience = self.patience()
+            if patience == 0:
+                return -1
+            if not wait_ready(self.handle(), False, patience):
+                raise TimeoutError("timed out")
+
+    cdef Py_ssize_t refill(self) except -2:
+        """One receive into the buffer: as receive(). What was unread stays."""
+        cdef ts_in *b = self.buffer
+        cdef Py_ssize_t got
+        if b.pos == b.end:
+            b.head = b.pos = b.end = 0
+        b.head = b.pos
+        if ts_in_reserve(b, 1 if b.data != NULL and b.end < b.cap else TS_IN_FIRST) != 0:
+            raise MemoryError
+        got = self.receive(b.data + b.end, b.cap - b.end)
+        if got > 0:
+            b.end += <uint32_t>got
+        return got
+
+    cdef int took(self, const char *data, Py_ssize_t n) except -1:
+        """n octets went to the handler."""
+        return 0
+
+    cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        return 0
+
+    cdef int expose(self) except -1:
+        """The descriptor, for the program to use as it likes: what was written before
+        is out, and from now on every write leaves at once."""
+        self.flush()
+        return self.handle()
+
+    cdef int shut(self) except -1:
+        """One of the streams was closed."""
+        return 0
+
+
+cdef class SocketChannel(Channel):
+    """The channel of a plain socket.socket: its time-out counts, nothing is gathered.
+
+    With keep_open it keeps the socket open until it is closed itself, as the files of
+    socket.makefile() do.
+    """
+
+    def __cinit__(self, sock, bint keep_open):
+        self.sock = sock
+        self.buffer = &self.own
+        self.keeps_open = keep_open
+        if keep_open:
+            sock._io_refs += 1
+
+    def __dealloc__(self):
+        ts_in_free(&self.own)
+
+    cdef int handle(self) except -1:
+        cdef int fd
+        if self.sock is None:
+            raise ValueError("I/O operation on closed file.")
+        fd = self.sock.fileno()
+        if fd < 0:
+            raise os_error(EBADF)
+        return fd
+
+    cdef int64_t patience(self) except -2:
+        timeout = self.sock.gettimeout()
+        return -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+
+    cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
+        # As socket.sendall(): the time-out is for the whole.
+        cdef Py_ssize_t sent
+        cdef int64_t patience = self.patience()
+        cdef int64_t deadline = -1
+        cdef int64_t left = -1
+        while n > 0:
+            sent = ts_send(self.handle(), data, n)
+            if sent >= 0:
+                data += sent
+                n -= sent
+                continue
+            if sent != -EAGAIN:
+                raise os_error(<int>-sent)
+            if patience == 0:
+                raise os_error(EAGAIN)
+            if patience > 0:
+                if deadline < 0:
+                    deadline = <int64_t>ts_monotonic_ns() + patience
+                left = deadline - <int64_t>ts_monotonic_ns()
+                if left <= 0:
+                    raise TimeoutError("timed out")
+            if not wait_ready(self.handle(), True, left):
+                raise TimeoutError("timed out")
+        return 0
+
+    cdef int shut(self) except -1:
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            ts_in_free(&self.own)
+            if self.keeps_open:
+                sock._decref_socketios()
+        return 0

@@ -1,0 +1,63 @@
+"""Connection: the engine's side of one HTTP connection (see _connection.pyx)."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from turboserver._channel cimport Channel
+from turboserver._native cimport ts_conn, ts_head, ts_leader, ts_request, ts_worker
+from turboserver._handlers cimport HandlerInfo
+from turboserver._stream cimport RequestReader, ResponseWriter
+
+
+# What the engine puts into a handler's own dictionary (names of three attributes).
+cdef enum:
+    OWN_ATTRS = 3
+
+
+# How far the present request has come.
+cdef enum Stage:
+    STAGE_NONE      # between requests
+    STAGE_FRESH     # a plain head is in the buffer, nothing of it consumed
+    STAGE_PLAIN     # parsed natively: the lazily supplied attributes are valid
+    STAGE_GENERAL   # the general parser's: attributes are in the instance
+
+
+cdef class Connection(Channel):
+    cdef ts_conn *c                 # NULL once closed
+    cdef ts_leader *leader          # NULL: no monitor
+    cdef ts_worker *worker          # inside a handler: whose
+    cdef object server
+    cdef object client_address
+    cdef HandlerInfo info
+    cdef object handler
+    cdef dict attrs                 # handler.__dict__
+    cdef RequestReader reader
+    cdef ResponseWriter writer
+    cdef int64_t timeout_ns
+    # The present request. None: not asked for yet.
+    cdef Stage stage
+    cdef bint in_handler
+    cdef bint close_connection
+    cdef uint32_t key               # the predictor's
+    cdef object command
+    cdef object path
+    cdef object requestline
+    cdef object raw_requestline
+    cdef object headers
+    # The response head, as far as it is written.
+    cdef ts_head head
+    cdef bint head_seen             # _headers_buffer exists, for who asks
+
+    cdef int attach(self, object handler) except -1
+    cdef int begin(self) except -1
+    cdef int forget_request(self) except -1
+    cdef bint shadows(self, tuple names)
+    cdef object lend(self)
+    cdef char *head_start(self)
+    cdef object text(self, uint32_t off, uint32_t length)
+    cdef object supply(self, int which)
+    cdef int keep_supplied(self) except -1
+    cdef int to_list(self) except -1
+    cdef int wait_writable(self) except -1
+    cdef int send_head(self) except -1
+
+
+cdef Connection connection_of(object handler)

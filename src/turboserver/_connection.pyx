@@ -1,0 +1,347 @@
+"""Connection: the Python side of a ts_conn, and the attributes a handler finds.
+
+One Connection per accepted socket of the reactor lane, made with its handler object
+when the first request is there, and closed (c == NULL) when the socket is.
+
+The handler's attributes that come from the request (command, path, headers, rfile ...)
+are class-level, non-data descriptors: they ask the Connection, which makes the value
+when it is first wanted. What a program assigns lands in the instance and wins, as for
+any attribute; `forget_request` removes such leftovers when the next request begins, as
+the original overwrites them. `attrs` is the instance's dictionary; as long as it holds
+nothing but our own entries, no assignment can be in the way of a native path.
+
+Owner: the thread that runs the handler. Other threads may write (`send_all`) while
+they hold the GIL. What may not live here: the event loop (_engine.pyx), parsing
+(_request.pyx), response lines (_response.pyx).
+"""
+
+import socket
+
+from cpython.dict cimport PyDict_Contains, PyDict_SetItem
+from cpython.ref cimport PyObject, Py_REFCNT
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.errno cimport EAGAIN, EBADF
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memset
+from turboserver._channel cimport Channel, os_error, wait_ready
+from turboserver._native cimport (
+    TS_IN_FIRST, TS_OUT_BLOCKED, TS_OUT_KEPT, TS_OUT_SENT, TS_SCAN_COMPLETE,
+    ts_conn_fill, ts_conn_took, ts_handler_dirty, ts_head_free, ts_in_unread,
+    ts_out_flush, ts_out_unsent, ts_out_write, ts_recv,
+)
+from turboserver._stream cimport RequestReader, ResponseWriter
+from turboserver._request cimport build_headers
+
+
+cdef extern from "Python.h":
+    Py_ssize_t PyDict_GET_SIZE(dict d)
+
+
+# Assigned anew for every request by the original's parsing.
+cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
+                          "request_version", "headers", "close_connection")
+
+
+cdef class Connection(Channel):
+
+    def __dealloc__(self):
+        ts_head_free(&self.head)
+
+    # ---- the channel: see _channel.pyx ------------------------------------
+
+    cdef int handle(self) except -1:
+        cdef int fd
+        if self.c == NULL:
+            raise ValueError("I/O operation on closed file.")
+        if self.sock is not None:
+            fd = self.sock.fileno()
+            if fd < 0:
+                raise os_error(EBADF)
+            return fd
+        return self.c.fd
+
+    cdef int64_t patience(self) except -2:
+        if self.sock is not None:
+            timeout = self.sock.gettimeout()
+            return -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+        return self.timeout_ns
+
+    cdef int settle(self) except -1:
+        return self.flush()
+
+    cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
+        cdef Py_ssize_t got
+        if self.c.eof:
+            return 0
+        got = Channel.receive(self, into, n)
+        if got == 0 and self.c != NULL:
+            self.c.eof = True
+        return got
+
+    cdef Py_ssize_t refill(self) except -2:
+        cdef ts_conn *c = self.c
+        cdef uint32_t before
+        cdef int64_t patience
+        if c.input.pos == c.input.end:
+            # The head stays where its spans point; a consumed body makes room.
+            c.input.pos = c.input.end = c.input.head + (
+                c.req.head_len if self.stage == STAGE_PLAIN else 0)
+            if self.stage != STAGE_PLAIN and self.stage != STAGE_FRESH:
+                c.input.head = c.input.pos = c.input.end = 0
+        while True:
+            if c.eof:
+                return 0
+            self.handle()
+            before = c.input.end - c.input.pos
+            if ts_conn_fill(c) != 0:
+                raise MemoryError
+            if c.broken:
+                raise os_error(c.error)
+            if c.eof:
+                return 0
+            if c.input.end - c.input.pos > before:
+                return c.input.end - c.input.pos - before
+            self.flush()
+            patience = self.patience()
+            if patience == 0:
+                return -1
+            if not wait_ready(self.handle(), False, patience):
+                raise TimeoutError("timed out")
+            c = self.c
+            if c == NULL:
+                raise ValueError("I/O operation on closed file.")
+
+    cdef int took(self, const char *data, Py_ssize_t n) except -1:
+        ts_conn_took(self.c, data, n)
+        return 0
+
+    cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
+        cdef size_t taken = 0
+        cdef bint first
+        cdef int result
+        while True:
+            self.handle()
+            first = ts_out_unsent(&self.c.out) == 0
+            result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
+            if result == TS_OUT_KEPT:
+                if not self.in_handler:
+                    return self.flush()
+                if first and self.leader != NULL:
+                    ts_handler_dirty(self.leader, self.worker)
+                return 0
+            if result == TS_OUT_SENT:
+                return 0
+            if result < 0:
+                raise os_error(-result)
+            data += taken
+            n -= <Py_ssize_t>taken
+            self.wait_writable()
+
+    cdef int flush(self) except -1:
+        cdef int result
+        while ts_out_unsent(&self.c.out) > 0 or self.c.out.error != 0:
+            result = ts_out_flush(&self.c.out, self.handle())
+            if result < 0:
+                raise os_error(-result)
+            if result == TS_OUT_SENT:
+                break
+            self.wait_writable()
+        return 0
+
+    cdef int wait_writable(self) except -1:
+        cdef int64_t patience = self.patience()
+        if patience == 0:
+            raise os_error(EAGAIN)
+        if not wait_ready(self.handle(), True, patience):
+            raise TimeoutError("timed out")
+        self.handle()
+        return 0
+
+    cdef int expose(self) except -1:
+        self.handle()
+        self.flush()
+        self.c.through = True
+        return self.handle()
+
+    # ---- the handler ------------------------------------------------------
+
+    cdef int attach(self, object handler) except -1:
+        """Makes `handler` the one of this connection: what BaseRequestHandler.__init__
+        assigns, and what lets its attributes find us."""
+        cdef dict attrs = handler.__dict__
+        attrs["_turbo"] = self
+        attrs["client_address"] = self.client_address
+        attrs["server"] = self.server
+        self.handler = handler
+        self.attrs = attrs
+        return 0
+
+    cdef object lend(self):
+        """The socket object. It owns the descriptor from now on, and every write
+        leaves at once, so that it cannot overtake what the program sends itself."""
+        if self.sock is None:
+            if self.c == NULL:
+                raise AttributeError("the connection is closed")
+            try:
+                self.flush()
+            except OSError:
+                pass  # whoever writes next meets it
+            listener = self.server.socket
+            self.sock = socket.socket(listener.family, listener.type, listener.proto,
+                                      fileno=self.c.fd)
+            self.c.lent = True
+            if self.timeout_ns >= 0:
+                self.sock.settimeout(self.timeout_ns / 1e9)
+        self.c.through = True
+        return self.sock
+
+    cdef bint shadows(self, tuple names):
+        """Whether the program has assigned one of the names on the handler."""
+        cdef PyObject *unused
+        if PyDict_GET_SIZE(self.attrs) <= OWN_ATTRS:
+            return False
+        for name in names:
+            if PyDict_Contains(self.attrs, name):
+                return True
+        return False
+
+    # ---- the request ------------------------------------------------------
+
+    cdef int forget_request(self) except -1:
+        self.command = self.path = self.requestline = None
+        self.raw_requestline = self.headers = None
+        if PyDict_GET_SIZE(self.attrs) > OWN_ATTRS:
+            for name in PER_REQUEST:
+                self.attrs.pop(name, None)
+            if self.head.len == 0 and self.attrs.get("_headers_buffer", 0) == []:
+                del self.attrs["_headers_buffer"]
+                self.head_seen = True
+        return 0
+
+    cdef int begin(self) except -1:
+        """A new request is in the buffer."""
+        self.forget_request()
+        self.close_connection = True
+        self.stage = STAGE_FRESH if self.c.scan == TS_SCAN_COMPLETE else STAGE_GENERAL
+        return 0
+
+    cdef char *head_start(self):
+        return self.c.input.data + self.c.input.head
+
+    cdef object text(self, uint32_t off, uint32_t length):
+        return PyUnicode_DecodeLatin1(self.head_start() + off, length, NULL)
+
+    cdef object supply(self, int which):
+        """The value of a lazily supplied attribute; AttributeError if it has none."""
+        if which == RFILE:
+            if self.reader is None:
+                self.reader = RequestReader(self)
+            return self.reader
+        if which == WFILE:
+            if self.writer is None:
+                self.writer = ResponseWriter(self)
+            return self.writer
+        if which == CONNECTION:
+            return self.lend()
+        if which == CLOSE_CONNECTION:
+            return self.close_connection
+        if which == HEADERS_BUFFER:
+            if self.head.len > 0 or self.head_seen:
+                self.to_list()
+                return self.attrs["_headers_buffer"]
+            raise AttributeError("_headers_buffer")
+        if self.c != NULL and (self.stage == STAGE_PLAIN or
+                               self.stage == STAGE_FRESH and which >= REQUESTLINE):
+            if which == COMMAND:
+                if self.command is None:
+                    self.command = self.text(self.c.req.method.off, self.c.req.method.len)
+                return self.command
+            if which == PATH:
+                if self.path is None:
+                    self.path = self.text(self.c.req.target.off, self.c.req.target.len)
+                    # Never two slashes first: a redirect to it would leave the host.
+                    if self.path.startswith("//"):
+                        self.path = "/" + self.path.lstrip("/")
+                return self.path
+            if which == REQUEST_VERSION:
+                return "HTTP/1.1" if self.c.req.minor else "HTTP/1.0"
+            if which == HEADERS:
+                if self.headers is None:
+                    self.headers = build_headers(
+                        self.head_start(), self.c.req, self.handler.MessageClass)
+                return self.headers
+            if which == REQUESTLINE:
+                if self.requestline is None:
+                    self.requestline = self.text(0, self.c.req.line.len)
+                return self.requestline
+            if which == RAW_REQUESTLINE:
+                if self.raw_requestline is None:
+                    self.raw_requestline = self.head_start()[:self.c.req.line_len]
+                return self.raw_requestline
+        raise AttributeError(SUPPLIED[which])
+
+    cdef int keep_supplied(self) except -1:
+        """The connection ends, and somebody still holds the handler: what it could
+        have asked for stays."""
+        cdef int which
+        if self.stage != STAGE_PLAIN:
+            return 0
+        for which in range(COMMAND, RAW_REQUESTLINE + 1):
+            if not PyDict_Contains(self.attrs, SUPPLIED[which]):
+                self.attrs[SUPPLIED[which]] = self.supply(which)
+        return 0
+
+    # ---- the response head ------------------------------------------------
+
+    cdef int to_list(self) except -1:
+        """From here on the head is the list of lines the original keeps."""
+        lines = self.head.data[:self.head.len].splitlines(True) if self.head.len else []
+        self.head.len = 0
+        self.attrs.setdefault("_headers_buffer", []).extend(lines)
+        return 0
+
+    cdef int send_head(self) except -1:
+        cdef uint32_t n = self.head.len
+        self.head.len = 0
+        self.head_seen = True
+        return self.send_all(self.head.data, n) if n > 0 else 0
+
+
+# ---- finding it from a handler --------------------------------------------
+
+cdef Connection connection_of(object handler):
+    """The live connection of a handler, or None: it is not in the reactor lane, was
+    made without __init__, or its connection has ended."""
+    found = handler._turbo
+    if type(found) is Connection and (<Connection>found).c != NULL:
+        return <Connection>found
+    return None
+
+
+cdef enum:
+    RFILE, WFILE, CONNECTION, CLOSE_CONNECTION, HEADERS_BUFFER
+    COMMAND, PATH, REQUEST_VERSION, HEADERS, REQUESTLINE, RAW_REQUESTLINE
+
+cdef tuple SUPPLIED = ("rfile", "wfile", "connection", "close_connection",
+                       "_headers_buffer", "command", "path", "request_version", "headers",
+                       "requestline", "raw_requestline")
+
+
+cdef class Supplied:
+    """A handler attribute that the engine supplies when it is looked at. Non-data: an
+    assignment on the instance hides it."""
+
+    cdef readonly str name
+    cdef int which
+
+    def __init__(self, str name, str supplies=None):
+        self.name = name
+        self.which = SUPPLIED.index(supplies or name)
+
+    def __get__(self, handler, owner):
+        if handler is None:
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self.name!r}")
+        found = handler._turbo
+        if type(found) is not Connection:
+            raise AttributeError(f"{type(handler).__name__!r} object has no attribute {self.name!r}")
+        return (<Connection>found).supply(self.which)

@@ -1,0 +1,258 @@
+"""The C units as Cython sees them: declarations alone (csrc/*.h are the contracts)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "ts.h" nogil:
+    struct ts_span:
+        uint32_t off
+        uint32_t len
+
+
+cdef extern from "sock.h" nogil:
+    struct ts_addr:
+        pass
+    struct ts_datagram:
+        char *data
+        size_t len
+        ts_addr addr "from"
+        bint truncated
+    enum:
+        TS_WAIT_TIMEOUT
+        TS_WAIT_READY
+        TS_WAIT_WOKEN
+        TS_ADDR_TEXT
+        TS_RECV_BATCH
+    Py_ssize_t ts_recv(int fd, void *buf, size_t cap)
+    Py_ssize_t ts_send(int fd, const void *buf, size_t len)
+    int ts_wait_fd(int fd, bint write, int wake_fd, int64_t timeout_ns)
+    int ts_set_nonblock(int fd, bint on, bint *was)
+    int ts_set_nodelay(int fd)
+    int ts_addr_text(const ts_addr *addr, char *out, size_t cap, uint16_t *port,
+                     uint32_t *flowinfo, uint32_t *scope)
+    int ts_recv_batch(int fd, ts_datagram *out, int n, char *space, size_t each)
+    struct ts_wakefd:
+        int read_fd
+        int write_fd
+    int ts_wakefd_open(ts_wakefd *w)
+    void ts_wakefd_close(ts_wakefd *w)
+    int ts_wakefd_set(const ts_wakefd *w)
+    int ts_wakefd_clear(const ts_wakefd *w)
+
+
+cdef extern from "buffer.h" nogil:
+    struct ts_in:
+        char *data
+        uint32_t head
+        uint32_t pos
+        uint32_t end
+        uint32_t cap
+    uint32_t ts_in_unread(const ts_in *buffer)
+    int ts_in_reserve(ts_in *buffer, uint32_t want)
+    void ts_in_next_request(ts_in *buffer)
+    void ts_in_free(ts_in *buffer)
+    struct ts_out:
+        int error
+    enum:
+        TS_OUT_KEPT
+        TS_OUT_SENT
+        TS_OUT_BLOCKED
+        TS_IN_FIRST
+        TS_OUT_GATHER
+    uint32_t ts_out_unsent(const ts_out *out)
+    int ts_out_write(ts_out *out, int fd, const char *data, size_t len, bint through,
+                     size_t *taken)
+    int ts_out_flush(ts_out *out, int fd)
+    int ts_out_try_flush(ts_out *out, int fd)
+
+
+cdef extern from "scan.h" nogil:
+    enum:
+        TS_SCAN_PARTIAL
+        TS_SCAN_COMPLETE
+        TS_SCAN_GENERAL
+    enum ts_conn_token:
+        TS_CONN_NONE
+        TS_CONN_CLOSE
+        TS_CONN_KEEP_ALIVE
+        TS_CONN_OTHER
+    enum ts_refusal:
+        TS_REFUSE_NONE
+        TS_REFUSE_CONTENT_LENGTH
+        TS_REFUSE_CONTENT_LENGTHS
+        TS_REFUSE_TRANSFER_ENCODING
+        TS_REFUSE_TRANSFER_ENCODING_10
+        TS_REFUSE_BOTH
+        TS_REFUSE_CODING
+    struct ts_field:
+        ts_span name
+        ts_span value
+    struct ts_request:
+        ts_span line
+        ts_span method
+        ts_span target
+        uint32_t line_len
+        uint32_t head_len
+        uint32_t n_fields
+        int64_t content_length
+        ts_conn_token connection
+        ts_refusal refusal
+        uint8_t minor
+        bint chunked
+        bint expect_continue
+        bint upgrade
+        ts_field *fields
+    struct ts_limits:
+        uint32_t max_line
+        uint32_t max_headers
+    void ts_limits_init(ts_limits *limits)
+    void ts_request_reset(ts_request *request)
+    int ts_scan(ts_request *request, const char *buf, size_t len, const ts_limits *limits)
+    int ts_scan_line(ts_request *request, const char *buf, size_t len, const ts_limits *limits)
+    int ts_scan_fields(ts_request *request, const char *buf, size_t len,
+                       const ts_limits *limits)
+    const char *ts_refusal_reason(ts_refusal refusal)
+    int ts_refusal_status(ts_refusal refusal)
+
+
+cdef extern from "conn.h" nogil:
+    enum ts_body:
+        TS_BODY_NONE
+        TS_BODY_LENGTH
+        TS_BODY_CHUNKED
+        TS_BODY_OPAQUE
+    enum:
+        TS_PHASE_HEAD
+        TS_PHASE_HANDLER
+    struct ts_conn:
+        int fd
+        uint8_t phase
+        uint8_t scan
+        uint8_t body
+        uint64_t idle_ns
+        bint readable
+        bint hup
+        bint eof
+        bint broken
+        int error
+        bint keep
+        bint through
+        bint lent
+        bint linger
+        int64_t body_left
+        ts_in input "in"
+        ts_request *req
+        ts_out out
+        ts_addr peer
+        void *owner
+    int ts_conn_fill(ts_conn *c)
+    void ts_conn_begin_body(ts_conn *c, ts_body body, int64_t length)
+    void ts_conn_took(ts_conn *c, const char *data, size_t n)
+    bint ts_conn_body_done(const ts_conn *c)
+
+
+cdef extern from "reactor.h" nogil:
+    enum ts_task:
+        TS_TASK_NONE
+        TS_TASK_WOKEN
+        TS_TASK_INTERRUPTED
+        TS_TASK_OPENED
+        TS_TASK_REQUEST
+        TS_TASK_GENERAL
+        TS_TASK_TIMEOUT
+        TS_TASK_BROKEN
+        TS_TASK_GONE
+    struct ts_turn:
+        pass
+    struct ts_poller:
+        pass
+    struct ts_reactor:
+        ts_poller *poller
+        ts_limits limits
+        uint64_t idle_timeout_ns
+        bint announce
+        bint stopping
+        uint32_t n_open
+        int listener
+    int ts_reactor_new(ts_reactor **out, const char *backend)
+    void ts_reactor_free(ts_reactor *r)
+    void ts_turn_free(ts_turn *turn)
+    uint64_t ts_monotonic_ns()
+    int ts_reactor_listen(ts_reactor *r, int fd)
+    void ts_reactor_unlisten(ts_reactor *r)
+    ts_task ts_reactor_next(ts_reactor *r, ts_turn *turn, bint block, int64_t wait_ns,
+                            ts_conn **out)
+    ts_task ts_reactor_go_on(ts_reactor *r, ts_turn *turn, ts_conn *c)
+    ts_task ts_reactor_done(ts_reactor *r, ts_turn *turn, ts_conn *c, bint keep)
+    ts_task ts_reactor_rescan(ts_reactor *r, ts_conn *c)
+    void ts_reactor_close(ts_reactor *r, ts_turn *turn, ts_conn *c)
+    ts_conn *ts_reactor_reap(ts_reactor *r, uint32_t *at)
+    void ts_reactor_stop(ts_reactor *r)
+    void ts_reactor_wake(ts_reactor *r)
+    void ts_reactor_forget(ts_reactor *r, ts_conn *c)
+    bint ts_reactor_flush(void *conn, void *ctx) noexcept
+
+
+cdef extern from "head.h" nogil:
+    struct ts_date:
+        int64_t second
+    const char *ts_date_at(ts_date *date, int64_t second)
+    enum:
+        TS_DATE_LEN
+    struct ts_head:
+        char *data
+        uint32_t len
+        uint32_t cap
+    int ts_head_reserve(ts_head *head, size_t more)
+    int ts_head_add(ts_head *head, const char *data, size_t len)
+    int ts_head_field(ts_head *head, const char *name, size_t name_len, const char *value,
+                      size_t value_len)
+    void ts_head_free(ts_head *head)
+
+
+cdef extern from "predictor.h" nogil:
+    struct ts_predictor:
+        pass
+    void ts_predict_init(ts_predictor *p)
+    uint32_t ts_predict_key(const char *method, size_t method_len, const char *path,
+                            size_t path_len)
+    unsigned ts_predict(const ts_predictor *p, uint32_t key)
+    void ts_predict_learn(ts_predictor *p, uint32_t key, bint slow, bint blocked)
+
+
+cdef extern from "leader.h" nogil:
+    struct ts_leader:
+        pass
+    struct ts_worker:
+        pass
+    struct ts_leader_config:
+        unsigned max_threads
+        uint32_t tick_ns
+        bint (*flush)(void *conn, void *ctx) noexcept nogil
+        void *ctx
+    enum ts_lead:
+        TS_LEAD
+        TS_LEAD_STOP
+        TS_LEAD_RETIRE
+    struct ts_handler_exit:
+        bint leads
+        bint slow
+        bint blocked
+    int ts_leader_new(ts_leader **out, const ts_leader_config *config)
+    void ts_leader_free(ts_leader *l)
+    ts_worker *ts_worker_join(ts_leader *l)
+    void ts_worker_leave(ts_leader *l, ts_worker *w)
+    ts_lead ts_lead_wait(ts_leader *l, ts_worker *w, uint64_t idle_ns)
+    bint ts_leads(const ts_worker *w)
+    void ts_lead_release(ts_leader *l, ts_worker *w)
+    bint ts_lead_wants_spare(ts_leader *l)
+    void ts_lead_spare_failed(ts_leader *l)
+    void ts_handler_enter(ts_leader *l, ts_worker *w, void *conn, unsigned hint)
+    ts_handler_exit ts_handler_exit_ "ts_handler_exit"(ts_leader *l, ts_worker *w)
+    void ts_handler_dirty(ts_leader *l, ts_worker *w)
+    uint64_t ts_worker_now(ts_worker *w)
+    void ts_leader_stop(ts_leader *l)
+    unsigned ts_leader_threads(ts_leader *l)
+    unsigned ts_leader_busy(ts_leader *l)
+    bint ts_leader_wait_idle(ts_leader *l, uint64_t timeout_ns)
+    void ts_leader_forked(ts_leader *l)

@@ -1,0 +1,401 @@
+"""rfile and wfile: file objects over a Channel.
+
+RequestReader behaves as the io.BufferedReader of socket.makefile('rb'), ResponseWriter
+as the unbuffered writer of socketserver: same methods, results and exceptions. Both
+are registered as io.BufferedIOBase, so isinstance() and TextIOWrapper accept them.
+
+One thread at a time reads; writers may be several (the GIL orders them, and the
+octets of one write stay together unless the kernel's buffer is full).
+
+What may not live here: sockets, time-outs, protocol.
+"""
+
+import io
+
+from cpython.buffer cimport (
+    PyBUF_CONTIG, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer,
+)
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
+from libc.string cimport memchr, memcpy
+from libc.stdint cimport uint32_t
+from turboserver._channel cimport Channel
+from turboserver._native cimport ts_in, ts_in_unread
+
+
+# A read of unknown length takes this much at a time.
+cdef enum:
+    CHUNK = 65536
+
+
+cdef inline object taken(Channel channel, Py_ssize_t n):
+    """The next n buffered octets, consumed."""
+    cdef ts_in *b = channel.buffer
+    cdef char *start = b.data + b.pos
+    cdef bytes result = PyBytes_FromStringAndSize(start, n)
+    b.pos += <uint32_t>n
+    channel.took(start, n)
+    return result
+
+
+cdef Py_ssize_t size_of(object n) except -2:
+    """-1 for None and negative numbers."""
+    cdef Py_ssize_t size
+    if n is None:
+        return -1
+    size = n
+    return size if size >= 0 else -1
+
+
+cdef class RequestReader:
+    """The request's octets: a readable, buffered, unseekable binary file."""
+
+    def __init__(self, Channel channel not None):
+        self.channel = channel
+
+    cdef Channel source(self):
+        if self.channel is None or self.channel.buffer == NULL:
+            raise ValueError("I/O operation on closed file.")
+        return self.channel
+
+    cdef Py_ssize_t more(self) except -2:
+        """One receive into the buffer: its size, 0 at the end, -1 would wait."""
+        if self.error is not None:
+            raise OSError("cannot read from timed out object")
+        try:
+            return self.channel.refill()
+        except TimeoutError as error:
+            self.error = error
+            raise
+
+    def read(self, n=-1, /):
+        """Up to n octets, fewer only at the end; all there are for None or -1. None if
+        the socket is non-blocking and has nothing. TimeoutError, OSError."""
+        cdef Channel channel = self.source()
+        cdef Py_ssize_t want = size_of(n)
+        cdef Py_ssize_t have = ts_in_unread(channel.buffer)
+        cdef Py_ssize_t got, at
+        cdef bytes result
+        if 0 <= want <= have:
+            return taken(channel, want)
+        if want < 0:
+            return self._read_all()
+        # One copy for what is buffered, none for the rest.
+        result = PyBytes_FromStringAndSize(NULL, want)
+        at = self._into(PyBytes_AS_STRING(result), want)
+        if at < 0:
+            return None
+        return result if at == want else result[:at]
+
+    cdef Py_ssize_t _into(self, char *into, Py_ssize_t want) except -2:
+        """Fills into[0:want]: the count, smaller at the end or where it would have to
+        wait; -1 if that is so for the first octet."""
+        cdef Channel channel = self.channel
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t got
+        cdef ts_in *b
+        while at < want:
+            b = channel.buffer
+            got = ts_in_unread(b)
+            if got > 0:
+                if got > want - at:
+                    got = want - at
+                memcpy(into + at, b.data + b.pos, got)
+                b.pos += <uint32_t>got
+            elif want - at >= CHUNK // 4:
+                if self.error is not None:
+                    raise OSError("cannot read from timed out object")
+                got = channel.receive(into + at, want - at)
+                if got <= 0:
+                    return at if at > 0 else got
+            else:
+                got = self.more()
+                if got <= 0:
+                    return at if at > 0 else got
+                continue
+            channel.took(into + at, got)
+            at += got
+        return at
+
+    def _read_all(self):
+        cdef Channel channel = self.channel
+        cdef Py_ssize_t got = 0
+        cdef list parts = []
+        while True:
+            if ts_in_unread(channel.buffer) > 0:
+                parts.append(taken(channel, ts_in_unread(channel.buffer)))
+            got = self.more()
+            if got <= 0:
+                break
+        if got < 0 and not parts:
+            return None
+        return b"".join(parts)
+
+    def read1(self, n=-1, /):
+        """Up to n octets with one receive at the most; b'' at the end."""
+        cdef Channel channel = self.source()
+        cdef Py_ssize_t want = size_of(n)
+        cdef Py_ssize_t have
+        if want == 0:
+            return b""
+        if ts_in_unread(channel.buffer) == 0 and self.more() < 0:
+            return b""
+        have = ts_in_unread(channel.buffer)
+        return taken(channel, have if want < 0 or want > have else want)
+
+    def peek(self, n=0, /):
+        """Buffered octets without consuming them, after one receive if there are none."""
+        cdef Channel channel = self.source()
+        if ts_in_unread(channel.buffer) == 0:
+            self.more()
+        return PyBytes_FromStringAndSize(channel.buffer.data + channel.buffer.pos,
+                                         ts_in_unread(channel.buffer))
+
+    def readinto(self, buffer, /):
+        """Fills the writable buffer: the count, smaller only at the end; None if the
+        socket is non-blocking and has nothing."""
+        cdef Py_buffer view
+        cdef Py_ssize_t got
+        self.source()
+        PyObject_GetBuffer(buffer, &view, PyBUF_CONTIG)
+        try:
+            got = self._into(<char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        return None if got < 0 else got
+
+    def readinto1(self, buffer, /):
+        """As readinto(), with one receive at the most."""
+        cdef Py_buffer view
+        cdef Channel channel = self.source()
+        cdef Py_ssize_t got
+        PyObject_GetBuffer(buffer, &view, PyBUF_CONTIG)
+        try:
+            if view.len > 0 and ts_in_unread(channel.buffer) == 0:
+                got = self.more()
+                if got <= 0:
+                    return None if got < 0 else 0
+            got = ts_in_unread(channel.buffer)
+            if got > view.len:
+                got = view.len
+            return self._into(<char *>view.buf, got)
+        finally:
+            PyBuffer_Release(&view)
+
+    def readline(self, limit=-1, /):
+        """The octets up to and including the next LF, limit octets at the most, fewer
+        at the end of the stream."""
+        cdef Channel channel = self.source()
+        cdef Py_ssize_t want = size_of(limit)
+        cdef Py_ssize_t seen = 0
+        cdef Py_ssize_t have, look
+        cdef char *start
+        cdef char *found
+        while True:
+            have = ts_in_unread(channel.buffer)
+            look = have if want < 0 or want > have else want
+            if look > seen:
+                start = channel.buffer.data + channel.buffer.pos
+                found = <char *>memchr(start + seen, 10, look - seen)
+                if found != NULL:
+                    return taken(channel, found - start + 1)
+                seen = look
+            if seen == want or self.more() <= 0:
+                return taken(channel, seen)
+
+    def readlines(self, hint=-1, /):
+        """A list of the remaining lines; stops after hint octets if that is positive."""
+        cdef Py_ssize_t enough = size_of(hint)
+        cdef Py_ssize_t total = 0
+        cdef list lines = []
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if 0 < enough <= total:
+                break
+        return lines
+
+    def __iter__(self):
+        self.source()
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def __enter__(self):
+        self.source()
+        return self
+
+    def __exit__(self, *details):
+        self.close()
+
+    def close(self):
+        """Ends reading; the connection itself stays open. May be repeated."""
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            (<Channel>channel).shut()
+
+    @property
+    def closed(self):
+        return self.channel is None or self.channel.buffer == NULL
+
+    @property
+    def name(self):
+        return self.fileno()
+
+    @property
+    def mode(self):
+        return "rb"
+
+    def readable(self):
+        self.source()
+        return True
+
+    def writable(self):
+        self.source()
+        return False
+
+    def seekable(self):
+        self.source()
+        return False
+
+    def isatty(self):
+        self.source()
+        return False
+
+    def flush(self):
+        self.source()
+
+    def fileno(self):
+        """The socket's descriptor."""
+        return self.source().expose()
+
+    def write(self, data, /):
+        raise io.UnsupportedOperation("write")
+
+    def writelines(self, lines, /):
+        raise io.UnsupportedOperation("write")
+
+    def seek(self, offset, whence=0, /):
+        raise io.UnsupportedOperation("File or stream is not seekable.")
+
+    def tell(self):
+        raise io.UnsupportedOperation("seek")
+
+    def truncate(self, size=None, /):
+        raise io.UnsupportedOperation("truncate")
+
+    def detach(self):
+        raise io.UnsupportedOperation("detach")
+
+
+cdef class ResponseWriter:
+    """The response's octets: a writable, unseekable binary file. What is written
+    reaches the client as if it were sent at once."""
+
+    def __init__(self, Channel channel not None):
+        self.channel = channel
+
+    cdef Channel sink(self):
+        if self.channel is None or self.channel.buffer == NULL:
+            raise ValueError("I/O operation on closed file.")
+        return self.channel
+
+    def write(self, data, /):
+        """Writes all of a bytes-like object and returns its length in octets.
+        TimeoutError, OSError (BrokenPipeError, ConnectionResetError, ...)."""
+        cdef Py_buffer view
+        cdef Py_ssize_t n
+        cdef Channel channel = self.sink()
+        if type(data) is bytes:
+            n = PyBytes_GET_SIZE(data)
+            channel.send_all(PyBytes_AS_STRING(data), n)
+            return n
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            channel.send_all(<char *>view.buf, view.len)
+            return view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    def writelines(self, lines, /):
+        """Writes each bytes-like object of an iterable."""
+        self.sink()
+        for line in lines:
+            self.write(line)
+
+    def flush(self):
+        """Sends what is gathered now."""
+        self.sink().flush()
+
+    def close(self):
+        """Flushes and ends writing; the connection itself stays open. May be
+        repeated."""
+        if self.channel is None:
+            return
+        try:
+            if self.channel.buffer != NULL:
+                self.channel.flush()
+        finally:
+            channel, self.channel = self.channel, None
+            (<Channel>channel).shut()
+
+    def __enter__(self):
+        self.sink()
+        return self
+
+    def __exit__(self, *details):
+        self.close()
+
+    @property
+    def closed(self):
+        return self.channel is None or self.channel.buffer == NULL
+
+    def readable(self):
+        self.sink()
+        return False
+
+    def writable(self):
+        self.sink()
+        return True
+
+    def seekable(self):
+        self.sink()
+        return False
+
+    def isatty(self):
+        self.sink()
+        return False
+
+    def fileno(self):
+        """The socket's descriptor; what was written before is sent first."""
+        return self.sink().expose()
+
+    def __iter__(self):
+        raise io.UnsupportedOperation("not readable")
+
+    def read(self, n=-1, /):
+        raise io.UnsupportedOperation("read")
+
+    def readline(self, limit=-1, /):
+        raise io.UnsupportedOperation("readline")
+
+    def seek(self, offset, whence=0, /):
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self):
+        raise io.UnsupportedOperation("tell")
+
+    def truncate(self, size=None, /):
+        raise io.UnsupportedOperation("truncate")
+
+    def detach(self):
+        raise io.UnsupportedOperation("detach")
+
+
+io.BufferedIOBase.register(RequestReader)
+io.BufferedIOBase.register(ResponseWriter)

@@ -1,0 +1,1 @@
+"""Counterpart of the standard library's package `http`; `turboserver.http.server` is in it."""

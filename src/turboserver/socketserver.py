@@ -1,0 +1,305 @@
+"""The classes of the standard library's socketserver, served by the native engine.
+
+Each public class subclasses its original. What is ours here: which lane a server takes
+(lanes.py), the loop behind serve_forever(), a shutdown() that wakes it at once, native
+rfile and wfile in StreamRequestHandler, and datagrams received in batches. Everything
+else is inherited, so it is what the running Python says it is.
+
+Methods call the original's by its class, not by super(), where the original does so
+too: the modules' functions are also called with objects of the original classes.
+
+What may not live here: work per byte; anything about HTTP.
+"""
+
+import os
+import socket
+import socketserver as _original
+import threading
+from collections import deque
+
+from . import accelerated, lanes
+
+__all__ = list(_original.__all__)
+
+if accelerated:
+    from ._channel import SocketChannel
+    from ._datagram import receive_batch
+    from ._connection import Supplied
+    from ._engine import Engine, EngineThreads, adopt
+    from ._handlers import register_base_init
+    from ._stream import RequestReader, ResponseWriter
+    from ._waker import Waker
+
+
+class BaseServer(_original.BaseServer):
+    """socketserver.BaseServer with the native loop."""
+
+    _turbo_engine = None
+    _turbo_waker = None
+
+    def serve_forever(self, poll_interval=0.5):
+        """Serve until shutdown(). service_actions() is called at least every
+        poll_interval seconds (float); shutdown() does not wait for that."""
+        lane = lanes.decide(self).lane
+        if lane == lanes.COMPATIBLE:
+            return _original.BaseServer.serve_forever(self, poll_interval)
+        self._BaseServer__is_shut_down.clear()
+        try:
+            if self._turbo_waker is None:
+                self._turbo_waker = Waker()
+            if lane == lanes.REACTOR:
+                self._turbo_serve_engine(poll_interval)
+            else:
+                self._turbo_serve_blocking(poll_interval)
+        finally:
+            self._BaseServer__shutdown_request = False
+            self._BaseServer__is_shut_down.set()
+
+    def shutdown(self):
+        """Stop serve_forever() and wait until it has returned. From another thread."""
+        self._BaseServer__shutdown_request = True
+        if self._turbo_waker is not None:
+            self._turbo_waker.wake()
+        if self._turbo_engine is not None:
+            self._turbo_engine.wake()
+        self._BaseServer__is_shut_down.wait()
+
+    def _turbo_serve_blocking(self, poll_interval):
+        """The blocking lane: the original's loop, woken instead of polled."""
+        waker = self._turbo_waker
+        while not self._BaseServer__shutdown_request:
+            ready = waker.wait(None if self._turbo_full() else self.fileno(), poll_interval)
+            if self._BaseServer__shutdown_request:
+                break
+            if ready:
+                self._handle_request_noblock()
+                while self._turbo_pending() and not self._BaseServer__shutdown_request:
+                    self._handle_request_noblock()
+            self.service_actions()
+
+    def _turbo_full(self):
+        """Whether no further request can be taken on now."""
+        return False
+
+    def _turbo_pending(self):
+        """Whether a request is here without the socket being readable."""
+        return False
+
+    def _turbo_serve_engine(self, poll_interval):
+        """The reactor lane."""
+        engine = self._turbo_engine
+        if engine is None or engine.stopping or engine.done.is_set():
+            engine = self._turbo_engine = Engine(self, lanes.decide(self).threaded)
+        fd = self.fileno()
+        engine.listen(fd)
+        try:
+            if engine.threaded:
+                _register_threads(self, engine)
+                waker = self._turbo_waker
+                while not self._BaseServer__shutdown_request:
+                    waker.wait(None, poll_interval)
+                    self.service_actions()
+            else:
+                engine.run(poll_interval, lambda: self._BaseServer__shutdown_request,
+                           self.service_actions)
+        finally:
+            # The descriptor may have been closed meanwhile, or be another file by now.
+            engine.unlisten(fd if self.socket.fileno() == fd else -1)
+
+    def server_close(self):
+        """Close the server: every idle connection ends too, every busy one when its
+        handler returns."""
+        if self._turbo_engine is not None:
+            self._turbo_engine.stop()
+        _original.BaseServer.server_close(self)
+
+
+def _register_threads(server, engine):
+    """Let server_close() join the engine's threads as it joins a thread a request."""
+    if getattr(server, "block_on_close", False):
+        vars(server).setdefault("_threads", _original._Threads())
+        server._threads.append(EngineThreads(engine, server.daemon_threads))
+
+
+class TCPServer(BaseServer, _original.TCPServer):
+    """socketserver.TCPServer, served natively."""
+
+    def server_close(self):
+        if getattr(self, "_turbo_engine", None) is not None:
+            self._turbo_engine.stop()
+        _original.TCPServer.server_close(self)
+
+
+class UDPServer(TCPServer, _original.UDPServer):
+    """socketserver.UDPServer; datagrams leave the kernel in batches."""
+
+    _turbo_datagrams = None
+
+    def get_request(self):
+        """The next datagram, as ((data, socket), client_address)."""
+        queue = self._turbo_datagrams
+        if queue is None:
+            queue = self._turbo_datagrams = deque()
+        if not queue:
+            if type(self.socket) is not socket.socket:
+                return _original.UDPServer.get_request(self)
+            try:
+                queue.extend(receive_batch(self.socket.fileno(), self.max_packet_size))
+            except BlockingIOError:
+                return _original.UDPServer.get_request(self)
+        data, client_address = queue.popleft()
+        return (data, self.socket), client_address
+
+    def handle_request(self):
+        """Handle one datagram: one that was received before, or the next one."""
+        if self._turbo_pending():
+            return self._handle_request_noblock()
+        return _original.UDPServer.handle_request(self)
+
+    def _turbo_pending(self):
+        return bool(self._turbo_datagrams)
+
+
+class ThreadingMixIn(_original.ThreadingMixIn):
+    """socketserver.ThreadingMixIn with a bound on the threads.
+
+    Class attribute added: `turbo_max_threads` (int). When so many handlers run,
+    connections wait in the listening socket's queue; none is refused.
+    """
+
+    turbo_max_threads = 1000
+    _turbo_running = 0
+
+    def process_request(self, request, client_address):
+        """Start a thread that runs process_request_thread()."""
+        if self.block_on_close:
+            vars(self).setdefault("_threads", _original._Threads())
+        thread = threading.Thread(target=self._turbo_thread, args=(request, client_address),
+                                  daemon=self.daemon_threads)
+        self._threads.append(thread)
+        with _counting:
+            self._turbo_running += 1
+        try:
+            thread.start()
+        except BaseException:
+            self._turbo_thread_ended()
+            raise
+
+    def _turbo_thread(self, request, client_address):
+        try:
+            self.process_request_thread(request, client_address)
+        finally:
+            self._turbo_thread_ended()
+
+    def _turbo_thread_ended(self):
+        with _counting:
+            was_full = self._turbo_full()
+            self._turbo_running -= 1
+        waker = getattr(self, "_turbo_waker", None)
+        if was_full and waker is not None:
+            waker.wake()
+
+    def _turbo_full(self):
+        return self._turbo_running >= self.turbo_max_threads
+
+
+_counting = threading.Lock()
+
+
+class BaseRequestHandler(_original.BaseRequestHandler):
+    """socketserver.BaseRequestHandler, which the engine may make for a connection."""
+
+    _turbo = None   # the engine's side of this object; never looked for by __getattr__
+
+    if accelerated:
+        request = Supplied("request", "connection")
+
+    def __init__(self, request, client_address, server):
+        if not adopt(self, request):
+            _original.BaseRequestHandler.__init__(self, request, client_address, server)
+
+
+class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
+    """socketserver.StreamRequestHandler with native rfile and wfile.
+
+    Class attribute added: `turbo_no_delay` (bool), switch Nagle's algorithm off for TCP
+    connections, as disable_nagle_algorithm does, whatever that says.
+    """
+
+    turbo_no_delay = False
+
+    if accelerated:
+        connection = Supplied("connection")
+        rfile = Supplied("rfile")
+        wfile = Supplied("wfile")
+
+    def setup(self):
+        """Make connection, rfile and wfile from the request (a socket)."""
+        sock = self.request
+        if self.turbo_no_delay and getattr(sock, "family", None) in _TCP_FAMILIES:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if type(sock) is not socket.socket or lanes.environment_is_patched():
+            return _original.StreamRequestHandler.setup(self)
+        self.connection = sock
+        if self.timeout is not None:
+            sock.settimeout(self.timeout)
+        if self.disable_nagle_algorithm:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.rfile = (RequestReader(SocketChannel(sock, True)) if self.rbufsize == -1
+                      else sock.makefile("rb", self.rbufsize))
+        self.wfile = (ResponseWriter(SocketChannel(sock, False)) if self.wbufsize == 0
+                      else sock.makefile("wb", self.wbufsize))
+
+
+_TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+class DatagramRequestHandler(BaseRequestHandler, _original.DatagramRequestHandler):
+    """socketserver.DatagramRequestHandler."""
+
+
+class ThreadingUDPServer(ThreadingMixIn, UDPServer):
+    """A thread a datagram."""
+
+
+class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+    """Handlers of different connections run at the same time, in threads."""
+
+
+if hasattr(os, "fork"):
+    ForkingMixIn = _original.ForkingMixIn
+
+    class ForkingUDPServer(ForkingMixIn, UDPServer):
+        """A child process a datagram."""
+
+    class ForkingTCPServer(ForkingMixIn, TCPServer):
+        """A child process a connection."""
+
+
+if hasattr(socket, "AF_UNIX"):
+    class UnixStreamServer(TCPServer, _original.UnixStreamServer):
+        """socketserver.UnixStreamServer, served natively."""
+
+    class UnixDatagramServer(UDPServer, _original.UnixDatagramServer):
+        """socketserver.UnixDatagramServer; datagrams leave the kernel in batches."""
+
+    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+        """Handlers of different connections run at the same time, in threads."""
+
+    class ThreadingUnixDatagramServer(ThreadingMixIn, UnixDatagramServer):
+        """A thread a datagram."""
+
+    if hasattr(os, "fork") and hasattr(_original, "ForkingUnixStreamServer"):
+        class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
+            """A child process a connection."""
+
+        class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
+            """A child process a datagram."""
+
+
+if accelerated:
+    register_base_init(BaseRequestHandler.__init__)
+    lanes.learn(__name__)
+else:
+    # No engine: every name is the original.
+    globals().update({name: getattr(_original, name) for name in __all__})

@@ -1,0 +1,85 @@
+"""Counterpart of the standard library's wsgiref.simple_server, with the same names.
+
+Job: the WSGI server and its handler on top of turboserver.http.server, and a server with
+threads, which the original lacks. What an application sees (environ, write, start_response)
+is the business of wsgiref.handlers, which is used as it is.
+
+`respond` is the half of a request that comes after its head has been parsed; the engine
+calls it by itself when it has done the parsing.
+"""
+
+import wsgiref.simple_server as _original
+from wsgiref.simple_server import (
+    ServerHandler, SimpleHandler, demo_app, server_version, software_version, sys_version)
+
+from turboserver import accelerated
+from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer
+from turboserver.socketserver import ThreadingMixIn
+
+import socketserver as _socketserver
+
+__all__ = ["WSGIServer", "WSGIRequestHandler", "demo_app", "make_server", "ThreadingWSGIServer"]
+
+# The longest request line that is read, as everywhere in http.server.
+_MAX_REQUEST_LINE = 65536
+
+_standard_server_handler = ServerHandler
+# As it was at import: after install() the module's own name may be ours.
+_ORIGINAL_THREADING = next((cls for cls in ThreadingMixIn.__mro__ if cls.__module__ == "socketserver"),
+                           _socketserver.ThreadingMixIn)
+
+
+def respond(handler):
+    """Run the server's application for the request that `handler` has parsed."""
+    # A program may have put its own ServerHandler here or into the original module.
+    make = ServerHandler if ServerHandler is not _standard_server_handler else _original.ServerHandler
+    server = handler.server
+    gateway = make(handler.rfile, handler.wfile, handler.get_stderr(), handler.get_environ(),
+                   multithread=isinstance(server, _ORIGINAL_THREADING))
+    gateway.request_handler = handler       # it logs through it
+    gateway.run(server.get_app())
+
+
+def _handle(self):
+    """Read one request and let the application answer it."""
+    self.raw_requestline = line = self.rfile.readline(_MAX_REQUEST_LINE + 1)
+    if len(line) > _MAX_REQUEST_LINE:
+        self.command = self.requestline = self.request_version = ""
+        self.send_error(414)
+    elif self.parse_request():
+        respond(self)
+
+
+if accelerated:
+    class WSGIServer(HTTPServer, _original.WSGIServer):
+        """An HTTPServer for one WSGI application; see set_app."""
+
+        def server_bind(self):
+            HTTPServer.server_bind(self)
+            self.setup_environ()
+
+    class WSGIRequestHandler(BaseHTTPRequestHandler, _original.WSGIRequestHandler):
+        """Answers one request a connection with the server's application."""
+
+        server_version = _original.WSGIRequestHandler.server_version
+        handle = _handle
+else:
+    WSGIServer = _original.WSGIServer
+
+    class WSGIRequestHandler(_original.WSGIRequestHandler):
+        """The original, but for a true wsgi.multithread under ThreadingWSGIServer."""
+
+        handle = _handle
+
+
+class ThreadingWSGIServer(ThreadingMixIn, WSGIServer):
+    """A WSGIServer that runs the application in several threads at once."""
+
+    daemon_threads = True
+
+
+def make_server(host, port, app, server_class=WSGIServer, handler_class=WSGIRequestHandler):
+    """Return a server of server_class for `app` on (host, port), bound and listening."""
+    server = server_class((host, port), handler_class)
+    server.set_app(app)
+    return server

@@ -1,0 +1,208 @@
+"""turboserver.wsgiref.simple_server: the names, the classes and what an application sees."""
+import contextlib
+import http.client
+import io
+import socketserver
+import threading
+import wsgiref.simple_server as original
+import wsgiref.validate
+
+import pytest
+
+import turboserver
+from turboserver import socketserver as ts
+from turboserver.wsgiref import simple_server as ours
+
+
+class Quiet(ours.WSGIRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def serving(app, server_class=ours.WSGIServer, handler_class=Quiet):
+    server = ours.make_server("127.0.0.1", 0, app, server_class, handler_class)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(20)
+
+
+def request(server, method="GET", path="/", body=None, headers={}):
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=20)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def test_names():
+    for name in [*original.__all__, "ServerHandler", "SimpleHandler", "server_version", "sys_version",
+                 "software_version", "ThreadingWSGIServer"]:
+        assert hasattr(ours, name), name
+    assert set(original.__all__) < set(ours.__all__)
+    assert ours.software_version == original.software_version
+
+
+def test_classes():
+    assert issubclass(ours.WSGIServer, original.WSGIServer)
+    assert issubclass(ours.WSGIRequestHandler, original.WSGIRequestHandler)
+    assert issubclass(ours.ThreadingWSGIServer, (socketserver.ThreadingMixIn,))
+    assert ours.ThreadingWSGIServer.daemon_threads is True
+    assert ours.WSGIRequestHandler.server_version == original.WSGIRequestHandler.server_version
+    if turboserver.accelerated:
+        assert issubclass(ours.WSGIServer, ts.TCPServer)
+    type("S", (socketserver.ThreadingMixIn, ours.WSGIServer), {})
+    type("H", (ours.WSGIRequestHandler, original.WSGIRequestHandler), {})
+
+
+def test_make_server_and_its_environment():
+    with ours.make_server("127.0.0.1", 0, ours.demo_app) as server:
+        assert type(server) is ours.WSGIServer and server.RequestHandlerClass is ours.WSGIRequestHandler
+        assert server.get_app() is ours.demo_app
+        assert server.base_environ["SERVER_PORT"] == str(server.server_port)
+        assert server.base_environ["SERVER_NAME"] == server.server_name
+        assert server.base_environ["GATEWAY_INTERFACE"] == "CGI/1.1"
+
+
+def test_setup_environ_may_be_extended():
+    class Server(ours.WSGIServer):
+        def setup_environ(self):
+            super().setup_environ()
+            self.base_environ["MINE"] = "yes"
+
+    with serving(lambda environ, start: (start("200 OK", []), [environ["MINE"].encode()])[1], Server) as server:
+        assert request(server)[1] == b"yes"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_application_sees_what_the_original_shows():
+    seen = []
+
+    def app(environ, start_response):
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))
+        seen.append((environ, body))
+        start_response("201 Made", [("Content-Type", "text/plain"), ("X-A", "1")])
+        return [b"got ", body]
+
+    answers = []
+    for server_class, handler_class in ((ours.WSGIServer, Quiet),
+                                        (original.WSGIServer, type("Q", (original.WSGIRequestHandler,), {
+                                            "log_message": lambda self, *a: None}))):
+        with serving(app, server_class, handler_class) as server:
+            response, body = request(server, "POST", "/a%20b/c?x=1", b"data", {
+                "X-Mine": "1", "Content-Type": "text/css", "X-Other": " padded "})
+            headers = [(k, v) for k, v in response.getheaders() if k != "Date"]
+            answers.append((response.status, response.reason, headers, body))
+    assert answers[0] == answers[1]
+    (mine, body), (theirs, _) = seen
+    assert body == b"data" and mine.keys() == theirs.keys()
+    differ = {k for k in mine if mine[k] != theirs[k] and type(mine[k]) is str}
+    assert differ <= {"SERVER_PORT", "HTTP_HOST", "SERVER_NAME"}
+    assert mine["PATH_INFO"] == "/a b/c" and mine["HTTP_X_OTHER"] == "padded"
+
+
+@pytest.mark.parametrize("server_class, handler_class, multithread", [
+    (ours.WSGIServer, Quiet, False),
+    (ours.ThreadingWSGIServer, Quiet, True),
+    (type("A", (socketserver.ThreadingMixIn, ours.WSGIServer), {"daemon_threads": True}), Quiet, True),
+    (type("B", (ts.ThreadingMixIn, ours.WSGIServer), {"daemon_threads": True}), Quiet, True),
+], ids=["plain", "ours", "original mixin", "our mixin"])
+def test_multithread(server_class, handler_class, multithread):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [repr(environ["wsgi.multithread"]).encode()]
+
+    with serving(wsgiref.validate.validator(app), server_class, handler_class) as server:
+        assert request(server)[1] == repr(multithread).encode()
+
+
+def test_threads_answer_while_one_waits():
+    release, entered = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/slow":
+            entered.set()
+            release.wait(20)
+        return [b"done"]
+
+    with serving(app, ours.ThreadingWSGIServer) as server:
+        slow = threading.Thread(target=request, args=(server, "GET", "/slow"), daemon=True)
+        slow.start()
+        assert entered.wait(20)
+        assert request(server)[1] == b"done"
+        release.set()
+        slow.join(20)
+
+
+def test_one_request_a_connection():
+    with serving(ours.demo_app) as server:
+        response, body = request(server, headers={"Connection": "keep-alive"})
+        assert response.version == 10 and response.will_close and body.startswith(b"Hello world!")
+
+
+def test_error_of_the_application(capsys):
+    def app(environ, start_response):
+        raise LookupError("no luck")
+
+    class Handler(Quiet):
+        errors = io.StringIO()
+
+        def get_stderr(self):
+            return self.errors
+
+    with serving(app, handler_class=Handler) as server:
+        response, body = request(server)
+    assert response.status == 500 and "no luck" in Handler.errors.getvalue()
+
+
+def test_log_line(capsys):
+    with serving(ours.demo_app, handler_class=ours.WSGIRequestHandler) as server:
+        request(server, path="/x")
+    assert '"GET /x HTTP/1.1" 200 ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [ours, original], ids=["ours", "original"])
+def test_server_handler_may_be_replaced(module, monkeypatch):
+    class Mine(original.ServerHandler):
+        server_software = "mine/1"
+
+    monkeypatch.setattr(module, "ServerHandler", Mine)
+    with serving(ours.demo_app) as server:
+        assert request(server)[0].getheader("Server") == "mine/1"
+
+
+def test_http_version_of_the_server_handler(monkeypatch):
+    monkeypatch.setattr(ours.ServerHandler, "http_version", "1.1")
+    with serving(ours.demo_app) as server:
+        assert request(server)[0].version == 11
+
+
+def test_long_request_line():
+    with serving(ours.demo_app) as server:
+        response, body = request(server, path="/" + "a" * 66000)
+        assert response.status == 414
+
+
+def test_handler_as_a_parser_only():
+    """As test_wsgiref and others drive it: no socket, no __init__."""
+    class Handler(ours.WSGIRequestHandler):
+        def __init__(self):
+            pass
+
+    handler = Handler()
+    handler.rfile, handler.wfile = io.BytesIO(b"GET /p?q HTTP/1.0\r\nA: b\r\n\r\n"), io.BytesIO()
+    handler.client_address, handler.log_message = ("127.0.0.1", 1), lambda *a: None
+    handler.server = ours.WSGIServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+    handler.server.socket.close()
+    handler.server.base_environ = {}
+    handler.server.set_app(lambda environ, start: (start("200 OK", []), [environ["QUERY_STRING"].encode()])[1])
+    handler.handle()
+    assert handler.wfile.getvalue().endswith(b"\r\n\r\nq")
