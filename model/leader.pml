@@ -11,8 +11,8 @@
  *   - a tick may come at any time, and the monitor may fall asleep after one tick
  *     without news (C: twenty);
  *   - the sequence has two bits, so it wraps all the time (C: sixteen);
- *   - a worker keeps its stale generation (C: forgets it).
- * Narrower: N workers and ITEMS requests. The generation never wraps (C: 48 bits).
+ * Narrower: N workers and ITEMS requests; and the steps come in one order that all
+ * processes agree on, which the C must see to with its memory orders.
  *
  * Ghosts, which only the assertions read: owner, alive. */
 
@@ -24,10 +24,33 @@
 #endif
 #define NONE 255
 
+#ifdef FLUSH
+#define TO_FLUSH(i) (busy[i] && (!visited[i] || dirty[i]))
+#else /* no flush function was given */
+#define TO_FLUSH(i) false
+#endif
+
 #define BUSY(w) ((w) & 1)
 #define GEN(w) ((w) >> 2)
-#define NEXT_GEN(w) ((((w) >> 2) + 1) << 2)
 #define NEXT_SEQ(w) (((w) & 252) | (((w) + 1) & 3))
+
+/* The C counts generations and has 48 bits for it: none comes again. So here: any
+ * number will do that nobody remembers, which keeps the states few. */
+#if N == 3
+#define HELD(g) (gen[0] == g || gen[1] == g || gen[2] == g || GEN(word) == g || GEN(seen_word) == g)
+#else
+#define HELD(g) (gen[0] == g || gen[1] == g || GEN(word) == g || GEN(seen_word) == g)
+#endif
+inline next_gen() {
+    if
+    :: !HELD(1) -> word = 1 << 2
+    :: HELD(1) && !HELD(2) -> word = 2 << 2
+    :: HELD(1) && HELD(2) && !HELD(3) -> word = 3 << 2
+    :: HELD(1) && HELD(2) && HELD(3) && !HELD(4) -> word = 4 << 2
+    :: HELD(1) && HELD(2) && HELD(3) && HELD(4) && !HELD(5) -> word = 5 << 2
+    :: else -> word = 6 << 2 /* one of six is always free */
+    fi
+}
 
 byte word = 4;      /* generation 1, even: nobody inside a handler */
 byte owner = NONE;  /* ghost: who was given this generation */
@@ -47,7 +70,9 @@ byte started = 1;
 bool coming;
 
 /* each worker's slot and what hangs on it */
-byte slot[N];       /* low bit: inside a handler; the rest counts them */
+bool busy[N];       /* slot: inside a handler */
+bool news[N];       /* slot: another value than at the monitor's last look (the C's
+                     * count has 62 bits, so "another" is all there is to know) */
 bool locked[N];     /* the monitor is flushing */
 bool alive[N];      /* ghost: the connection exists */
 bool pending[N];    /* the handler wrote, and nobody sent it */
@@ -59,6 +84,8 @@ bool idle_waiter, idle_waiting;
 
 /* the work: requests given to handlers, handlers that returned */
 byte given, handled;
+byte seen_word;     /* the monitor's: the lead word at its last look */
+
 byte nlong;         /* workers inside a handler that waits for the others */
 
 inline grant(i) {
@@ -99,7 +126,7 @@ inline select_idle() {
 
 inline release() {
     assert(gen[me] == GEN(word) && owner == me && !BUSY(word));
-    atomic { owner = NONE; word = NEXT_GEN(word) };
+    atomic { owner = NONE; next_gen(); gen[me] = 0 };
     pass_on()
 }
 
@@ -148,7 +175,7 @@ follow:
         if
         :: !granted[me] -> assert(stopping); idle[me] = false; nidle--; goto left
         :: granted[me] && stopping ->
-            granted[me] = false; owner = NONE; vacant = true; goto left
+            granted[me] = false; owner = NONE; gen[me] = 0; vacant = true; goto left
         :: granted[me] && !stopping -> granted[me] = false
         fi
     };
@@ -181,7 +208,7 @@ enter: /* ts_handler_enter() */
         word = entered
     };
 follower_enter:
-    slot[me] = slot[me] + 1;
+    atomic { busy[me] = true; news[me] = true };
     if
     :: asleep -> asleep = false
     :: else
@@ -192,14 +219,14 @@ follower_enter:
      * are workers for them). */
     if
     :: skip
-#ifndef NO_WRITES
+#ifdef FLUSH
     :: write_some(); !pending[me]
 #endif
     :: nlong++; atomic { (given == ITEMS || nlong == N || stopping) -> nlong-- }
     fi;
 
     /* ts_handler_exit() */
-    atomic { !locked[me] -> slot[me] = (slot[me] + 1) & 7; alive[me] = false };
+    atomic { !locked[me] -> busy[me] = false; news[me] = true; alive[me] = false };
     if
     :: idle_waiter -> idle_waiting = false
     :: else
@@ -214,6 +241,7 @@ follower_enter:
         /* Never again: neither ts_leads() nor ts_lead_release() would find it
          * leading. */
         assert(gen[me] != GEN(word));
+        gen[me] = 0;
         entered = 0;
         goto follow
     };
@@ -223,13 +251,11 @@ step_down:
     goto follow;
 
 left:
-    assert(owner != me && !BUSY(slot[me]))
+    assert(owner != me && !busy[me])
 }
 
 active proctype monitor()
 {
-    byte seen_word;
-    byte seen[N];
     byte i, pick;
     bool quiet;
 
@@ -242,7 +268,7 @@ tick:
     :: atomic { seen_word == word && BUSY(word) -> i = 0 }; /* seen, and not yet taken */
         atomic {
             if
-            :: word == seen_word -> word = NEXT_GEN(word); owner = NONE
+            :: word == seen_word -> owner = NONE; next_gen()
             :: else -> seen_word = word; goto workers
             fi
         };
@@ -250,20 +276,21 @@ tick:
     fi;
 workers:
     do
-    :: atomic { i < N && slot[i] != seen[i] -> seen[i] = slot[i]; quiet = false; i++ }
-    :: atomic { i < N && slot[i] == seen[i] && !(BUSY(slot[i]) && (!visited[i] || dirty[i])) -> i++ }
-    :: atomic { i < N && slot[i] == seen[i] && BUSY(slot[i]) && (!visited[i] || dirty[i]) ->
-            quiet = false };
+    :: atomic { i < N && news[i] -> news[i] = false; quiet = false; i++ }
+    :: atomic { i < N && !news[i] && !TO_FLUSH(i) -> i++ }
+#ifdef FLUSH
+    :: atomic { i < N && !news[i] && TO_FLUSH(i) -> quiet = false };
         atomic {
             if
-            :: slot[i] == seen[i] -> locked[i] = true
+            :: !news[i] -> locked[i] = true
             :: else -> i++; goto workers /* it has just ended */
             fi
         };
         visited[i] = true;
         dirty[i] = false;
-        atomic { assert(alive[i] && BUSY(slot[i])); pending[i] = false }; /* flush() */
-        atomic { assert(alive[i] && BUSY(slot[i])); locked[i] = false; i++ }
+        atomic { assert(alive[i] && busy[i]); pending[i] = false }; /* flush() */
+        atomic { assert(alive[i] && busy[i]); locked[i] = false; i++ }
+#endif
     :: atomic { i == N -> i = 0; if :: goto tick :: quiet fi }; break
     od;
 
@@ -271,11 +298,11 @@ workers:
     do /* may_sleep() */
     :: atomic { i < N ->
             if
-            :: slot[i] != seen[i] -> seen[i] = slot[i]; quiet = false
+            :: news[i] -> news[i] = false; quiet = false
             :: else
             fi;
             if
-            :: BUSY(seen[i]) && dirty[i] -> quiet = false
+            :: busy[i] && dirty[i] -> quiet = false
             :: else
             fi;
             i++ }
@@ -289,23 +316,22 @@ wait:
 end_asleep:
     atomic { !asleep;
         for (i : 0 .. N - 1) {
-            seen[i] = slot[i]
+            news[i] = false
         };
         i = 0;
         seen_word = word };
     goto tick
 }
 
-/* Calls ts_leader_stop() at any time, or (so that nothing that hangs is saved by
- * it) only after all the work is done; then ts_leader_wait_idle(). */
+/* Calls ts_leader_stop(): with EARLY_STOP at any time, otherwise only after all the
+ * work is done, so that it saves nothing that hangs. Then ts_leader_wait_idle(). */
 active proctype server()
 {
     byte i;
 
-    if
-    :: skip
-    :: handled == ITEMS
-    fi;
+#ifndef EARLY_STOP
+    handled == ITEMS;
+#endif
     atomic {
         stopping = true;
         for (i : 0 .. N - 1) {
@@ -318,7 +344,7 @@ active proctype server()
     :: atomic { /* under mu, as is the broadcast */
             for (i : 0 .. N - 1) {
                 if
-                :: BUSY(slot[i]) -> idle_waiting = true
+                :: busy[i] -> idle_waiting = true
                 :: else
                 fi
             };

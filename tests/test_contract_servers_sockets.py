@@ -2,7 +2,6 @@
 
 Also the families: Unix, datagram, IPv6 servers; `UDPServer` handlers get `(data, socket)`.
 """
-import os
 import socket
 import ssl
 
@@ -11,9 +10,6 @@ import pytest
 from support import Client, connect, exchange, fetch, read_until_eof, respond, serving
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
-# Python 3.12 and newer warn of every fork() in a process with threads, and a test has them.
-fork_is_meant = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 def has_ipv6():
@@ -254,7 +250,6 @@ class TestFamilies:
         server_class = type("Server", (getattr(backend.socketserver, name),), {"daemon_threads": True})
         return server_class(address, handler)
 
-    @fork_is_meant
     @pytest.mark.parametrize("name", STREAM)
     def test_stream(self, backend, name, tmp_path):
         class Handler(backend.socketserver.StreamRequestHandler):
@@ -266,7 +261,6 @@ class TestFamilies:
             for unused in range(2):
                 assert exchange(server, b"line\nother\nlast") == b"LINE\nOTHER\nLAST"
 
-    @fork_is_meant
     @pytest.mark.parametrize("name", DATAGRAM)
     def test_datagram_handler_gets_data_and_socket(self, backend, name, tmp_path):
         class Handler(backend.socketserver.BaseRequestHandler):
@@ -278,7 +272,6 @@ class TestFamilies:
 
         self.datagrams(self.make(backend, name, Handler, tmp_path), tmp_path)
 
-    @fork_is_meant
     @pytest.mark.parametrize("name", DATAGRAM)
     def test_datagram_request_handler(self, backend, name, tmp_path):
         class Handler(backend.socketserver.DatagramRequestHandler):

@@ -16,15 +16,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "cpy
 import known_failures  # noqa: E402
 import run as runner  # noqa: E402
 
-#: Suite -> (fewest tests that must have run, lanes that make sense).  Python 3.12 has the fewest of http.server,
-#: and root cannot run the CGI ones.
+#: Suite -> (fewest tests that must have run, lanes).  TURBOSERVER_LANE can hold a program in a slower lane and never
+#: puts it in a faster one, so "reactor" would be "auto" once more.  Root cannot run the CGI tests of test_httpservers.
 SUITES = {
     "test_socketserver": (25, ("auto", "blocking", "compatible")),
-    "test_httpservers": (40, ("auto", "reactor", "blocking", "compatible")),
+    "test_httpservers": (40, ("auto", "blocking", "compatible")),
     "test_wsgiref": (30, ("auto", "blocking", "compatible")),
-    "test_xmlrpc": (80, ("auto", "reactor", "blocking", "compatible")),
-    "test_docxmlrpc": (8, ("auto", "reactor", "blocking", "compatible")),
-    "test_urllib2_localnet": (18, ("auto", "reactor", "blocking", "compatible")),
+    "test_xmlrpc": (80, ("auto", "blocking", "compatible")),
+    "test_docxmlrpc": (8, ("auto", "blocking", "compatible")),
+    "test_urllib2_localnet": (18, ("auto", "blocking", "compatible")),
     "test_logging": (200, ("auto", "compatible")),
 }
 CASES = [(suite, lane, None) for suite, (unused, lanes) in SUITES.items() for lane in lanes]

@@ -223,7 +223,7 @@ def _find_module(name):
 
 def _prepare_path(path, rest):
     sys.argv[:] = [path, *rest]
-    full = os.path.abspath(path)
+    full = os.path.join(os.getcwd(), path)
     if os.path.isdir(path) or _is_archive(path):
         _set_path(full)
         return _prepare_container(path, full)

@@ -124,7 +124,9 @@ def _belongs(member, cls):
 
 def _learn_all():
     for name in _ORIGINAL_MODULES + _OUR_MODULES:
-        if name not in _learnt:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        # One that is still being imported has no classes yet; it calls learn() itself.
+        if name not in _learnt and not getattr(spec, "_initializing", False):
             learn(name)
 
 

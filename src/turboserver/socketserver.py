@@ -13,13 +13,17 @@ What may not live here: work per byte; anything about HTTP.
 
 import os
 import socket
-import socketserver as _original
+import socketserver
 import threading
+import types
 from collections import deque
 
 from . import accelerated, lanes
 
-__all__ = list(_original.__all__)
+__all__ = list(socketserver.__all__)
+
+# The originals as they are now: install() puts ours in their place in the module.
+_original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
     from ._channel import SocketChannel
@@ -258,21 +262,26 @@ class DatagramRequestHandler(BaseRequestHandler, _original.DatagramRequestHandle
     """socketserver.DatagramRequestHandler."""
 
 
-class ThreadingUDPServer(ThreadingMixIn, UDPServer):
+# In these the original comes second, so that the mixin's methods come before ours of the
+# plain server, as in a class that a program puts together itself.
+
+class ThreadingUDPServer(ThreadingMixIn, _original.ThreadingUDPServer, UDPServer):
     """A thread a datagram."""
 
 
-class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+class ThreadingTCPServer(ThreadingMixIn, _original.ThreadingTCPServer, TCPServer):
     """Handlers of different connections run at the same time, in threads."""
 
 
 if hasattr(os, "fork"):
-    ForkingMixIn = _original.ForkingMixIn
+    class ForkingMixIn(_original.ForkingMixIn):
+        """socketserver.ForkingMixIn: a child process a connection. Nothing of an engine
+        that runs in the parent runs in the child (_engine.pyx)."""
 
-    class ForkingUDPServer(ForkingMixIn, UDPServer):
+    class ForkingUDPServer(ForkingMixIn, _original.ForkingUDPServer, UDPServer):
         """A child process a datagram."""
 
-    class ForkingTCPServer(ForkingMixIn, TCPServer):
+    class ForkingTCPServer(ForkingMixIn, _original.ForkingTCPServer, TCPServer):
         """A child process a connection."""
 
 
@@ -283,17 +292,17 @@ if hasattr(socket, "AF_UNIX"):
     class UnixDatagramServer(UDPServer, _original.UnixDatagramServer):
         """socketserver.UnixDatagramServer; datagrams leave the kernel in batches."""
 
-    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+    class ThreadingUnixStreamServer(ThreadingMixIn, _original.ThreadingUnixStreamServer, UnixStreamServer):
         """Handlers of different connections run at the same time, in threads."""
 
-    class ThreadingUnixDatagramServer(ThreadingMixIn, UnixDatagramServer):
+    class ThreadingUnixDatagramServer(ThreadingMixIn, _original.ThreadingUnixDatagramServer, UnixDatagramServer):
         """A thread a datagram."""
 
     if hasattr(os, "fork") and hasattr(_original, "ForkingUnixStreamServer"):
-        class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
+        class ForkingUnixStreamServer(ForkingMixIn, _original.ForkingUnixStreamServer, UnixStreamServer):
             """A child process a connection."""
 
-        class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
+        class ForkingUnixDatagramServer(ForkingMixIn, _original.ForkingUnixDatagramServer, UnixDatagramServer):
             """A child process a datagram."""
 
 

@@ -9,25 +9,22 @@ Every other public name of the running Python's http.server is found here too.
 What may not live here: work per byte; the engine; serving files natively.
 """
 
-import http.server as _original
+import http.server
 import ipaddress
 import socket
+import types
 
 from .. import accelerated, lanes
 from ..socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from .tls import https_servers
 
-__all__ = list(_original.__all__)
+__all__ = list(http.server.__all__)
 for _name in ("HTTPSServer", "ThreadingHTTPSServer"):
     if _name not in __all__:
         __all__.append(_name)
 
-if accelerated:
-    from .._connection import Supplied
-    from .._request import parse_request
-    from .._response import (
-        end_headers, flush_headers, send_header, send_response, send_response_only)
-
+# The originals as they are now: install() puts ours in their place in the module.
+_original = types.SimpleNamespace(**vars(http.server))
 
 def _name_without_asking(host):
     """A name for the address a server is bound to, from this machine alone.
@@ -45,29 +42,32 @@ def _name_without_asking(host):
     return "localhost" if address.is_loopback else host
 
 
-class HTTPServer(TCPServer, _original.HTTPServer):
-    """http.server.HTTPServer, served natively."""
+if accelerated:
+    from .._connection import Supplied
+    from .._request import parse_request
+    from .._response import (
+        end_headers, flush_headers, send_header, send_response, send_response_only)
 
-    def server_bind(self):
-        """Bind, and set server_name and server_port without asking a name server."""
-        TCPServer.server_bind(self)
-        host, port = self.server_address[:2]
-        self.server_name = _name_without_asking(host)
-        self.server_port = port
+    class HTTPServer(TCPServer, _original.HTTPServer):
+        """http.server.HTTPServer, served natively."""
 
+        def server_bind(self):
+            """Bind, and set server_name and server_port without asking a name server."""
+            TCPServer.server_bind(self)
+            host, port = self.server_address[:2]
+            self.server_name = _name_without_asking(host)
+            self.server_port = port
 
-class ThreadingHTTPServer(ThreadingMixIn, HTTPServer, _original.ThreadingHTTPServer):
-    """An HTTPServer whose handlers run in threads: one that blocks holds up nobody."""
+    class ThreadingHTTPServer(ThreadingMixIn, _original.ThreadingHTTPServer, HTTPServer):
+        """An HTTPServer whose handlers run in threads: one that blocks holds up nobody."""
 
-    daemon_threads = True
+        daemon_threads = True
 
+    class BaseHTTPRequestHandler(StreamRequestHandler, _original.BaseHTTPRequestHandler):
+        """http.server.BaseHTTPRequestHandler with native parsing and response heads."""
 
-class BaseHTTPRequestHandler(StreamRequestHandler, _original.BaseHTTPRequestHandler):
-    """http.server.BaseHTTPRequestHandler with native parsing and response heads."""
+        turbo_no_delay = True
 
-    turbo_no_delay = True
-
-    if accelerated:
         command = Supplied("command")
         path = Supplied("path")
         request_version = Supplied("request_version")
@@ -84,22 +84,19 @@ class BaseHTTPRequestHandler(StreamRequestHandler, _original.BaseHTTPRequestHand
         end_headers = end_headers
         flush_headers = flush_headers
 
+    # The original first: what it defines for files comes before our general part.
+    class SimpleHTTPRequestHandler(_original.SimpleHTTPRequestHandler, BaseHTTPRequestHandler):
+        """http.server.SimpleHTTPRequestHandler: files below a directory."""
 
-# The original first: what it defines for files comes before our general part.
-class SimpleHTTPRequestHandler(_original.SimpleHTTPRequestHandler, BaseHTTPRequestHandler):
-    """http.server.SimpleHTTPRequestHandler: files below a directory."""
+    if hasattr(_original, "CGIHTTPRequestHandler"):
+        class CGIHTTPRequestHandler(_original.CGIHTTPRequestHandler, SimpleHTTPRequestHandler):
+            """http.server.CGIHTTPRequestHandler."""
 
-
-if hasattr(_original, "CGIHTTPRequestHandler"):
-    class CGIHTTPRequestHandler(_original.CGIHTTPRequestHandler, SimpleHTTPRequestHandler):
-        """http.server.CGIHTTPRequestHandler."""
-
-
-if accelerated:
     HTTPSServer, ThreadingHTTPSServer = https_servers(HTTPServer, ThreadingMixIn)
     lanes.learn(__name__)
+
 else:
-    # No engine: every name is the original, where there is one.
+    # No engine: every name is the original's, where there is one.
     HTTPSServer, ThreadingHTTPSServer = https_servers(_original.HTTPServer, ThreadingMixIn)
     globals().update({_name: getattr(_original, _name) for _name in _original.__all__})
 
@@ -107,7 +104,7 @@ else:
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_original, name)
+    return getattr(http.server, name)
 
 
 if __name__ == "__main__":

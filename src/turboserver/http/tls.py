@@ -89,7 +89,7 @@ def https_servers(http_server, threading_mixin):
     class HTTPSServer(TLSMixIn, *plain, http_server):
         """An HTTPServer whose connections are TLS."""
 
-    class ThreadingHTTPSServer(threading_mixin, HTTPSServer, *threading):
+    class ThreadingHTTPSServer(threading_mixin, *threading, HTTPSServer):
         """An HTTPSServer with a thread for each connection that needs one."""
         daemon_threads = True
 

@@ -1,0 +1,518 @@
+"""Differential: what handler programs do with responses, `wfile` and errors.
+
+Each program runs on both backends under the same requests (see differential.py); answer, log and what the program
+noted must be equal.
+"""
+import http
+import io
+
+import pytest
+
+from differential import assert_same, handling, recorder
+from support import respond
+
+ONE = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
+TWO = ONE + b"GET /two HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+STREAMS = {"one": ONE, "two": TWO, "http/1.0": b"GET /one HTTP/1.0\r\n\r\n", "http/0.9": b"GET /one\r\n",
+           "head": ONE.replace(b"GET", b"POST").replace(b"POST", b"HEAD", 1) + ONE}
+
+PROGRAMS = {}
+
+
+def program(function):
+    PROGRAMS[function.__name__.replace("_", " ")] = function
+    return function
+
+
+# ---------------------------------------------------------------- responses
+
+@program
+def usual(self, seen):
+    respond(self)
+
+
+@program
+def no_headers_of_its_own(self, seen):
+    self.send_response(200)
+    self.end_headers()
+    self.wfile.write(b"until the end")
+    self.close_connection = True
+
+
+@program
+def nothing_at_all(self, seen):
+    seen.append(self.path)
+
+
+@program
+def send_response_only_and_headers(self, seen):
+    self.send_response_only(204)
+    self.send_header("X-A", "1")
+    self.end_headers()
+
+
+@program
+def status_with_a_message(self, seen):
+    self.send_response(299, "Quite \xe9 fine")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def unknown_status(self, seen):
+    self.send_response(799)
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def enum_status(self, seen):
+    self.send_response(http.HTTPStatus.IM_A_TEAPOT)
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+    seen.append(self._headers_buffer)
+
+
+@program
+def empty_message(self, seen):
+    self.send_response(200, "")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def crlf_in_a_header(self, seen):
+    self.send_response(200)
+    self.send_header("X-A", "1\r\nX-Injected: 2")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def message_not_in_latin_1(self, seen):
+    self.send_response(200, "\u20ac")
+
+
+@program
+def connection_close_sent(self, seen):
+    respond(self, headers=[("Connection", "close")])
+    seen.append(self.close_connection)
+
+
+@program
+def connection_keep_alive_sent(self, seen):
+    respond(self, headers=[("Connection", "keep-alive")])
+    seen.append(self.close_connection)
+
+
+@program
+def two_responses(self, seen):
+    respond(self, b"first")
+    respond(self, b"second")
+
+
+@program
+def continue_then_response(self, seen):
+    self.send_response_only(100)
+    self.end_headers()
+    respond(self)
+
+
+@program
+def early_hints(self, seen):
+    self.send_response_only(103)
+    self.send_header("Link", "</a.css>")
+    self.end_headers()
+    respond(self)
+
+
+@program
+def headers_without_a_status(self, seen):
+    self.send_header("X-A", "1")
+    self.end_headers()
+    self.close_connection = True
+
+
+@program
+def end_headers_alone(self, seen):
+    self.end_headers()
+
+
+@program
+def end_headers_twice(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", "2")
+    self.end_headers()
+    self.end_headers()
+
+
+@program
+def date_and_version_strings(self, seen):
+    seen.append((self.date_time_string(0), self.date_time_string(1_000_000_000.9), self.version_string(),
+                 self.sys_version, self.server_version, self.address_string()))
+    seen.append((len(self.date_time_string()), len(self.log_date_time_string())))
+    respond(self)
+
+
+@program
+def attributes_of_the_handler(self, seen):
+    seen.append(sorted(name for name in vars(self) if not name.startswith("_")))
+    respond(self)
+
+
+# ---------------------------------------------------------------- send_error
+
+@program
+def send_error_plain(self, seen):
+    self.send_error(404)
+    seen.append(self.close_connection)
+
+
+@program
+def send_error_with_message(self, seen):
+    self.send_error(404, "No <such> thing & so on")
+
+
+@program
+def send_error_with_explanation(self, seen):
+    self.send_error(http.HTTPStatus.CONFLICT, "short", "long \u20ac <x>")
+
+
+@program
+def send_error_without_body(self, seen):
+    self.send_error(304)
+
+
+@program
+def send_error_204(self, seen):
+    self.send_error(204, "odd")
+
+
+@program
+def send_error_of_unknown_status(self, seen):
+    self.send_error(777)
+
+
+@program
+def send_error_after_headers(self, seen):
+    self.send_response(200)
+    self.send_header("X-A", "1")
+    self.send_error(500, "late")
+
+
+@program
+def send_error_after_the_head(self, seen):
+    self.send_response(200)
+    self.end_headers()
+    self.send_error(500, "too late")
+
+
+@program
+def send_error_with_control_characters(self, seen):
+    self.send_error(400, "a\x1b[0m\x00b\\")
+
+
+@program
+def log_calls(self, seen):
+    self.log_message("plain")
+    self.log_message("%s and %d%%", "text\n\x1b", 5)
+    self.log_error("error %r", "x")
+    self.log_request()
+    self.log_request(200)
+    self.log_request(http.HTTPStatus.OK, 17)
+    self.log_request("-", "many")
+    respond(self)
+
+
+# ---------------------------------------------------------------- the buffer of headers
+
+@program
+def flush_headers_in_between(self, seen):
+    self.send_response(200)
+    seen.append(len(self._headers_buffer))
+    self.flush_headers()
+    seen.append(self._headers_buffer)
+    self.send_header("Content-Length", "0")
+    self.flush_headers()
+    self.end_headers()
+    seen.append(self._headers_buffer)
+
+
+@program
+def buffer_rewritten(self, seen):
+    self.send_response(200)
+    self._headers_buffer[0] = b"HTTP/1.1 201 Rewritten\r\n"
+    self._headers_buffer[1:2] = []
+    self._headers_buffer.append(b"Content-Length: 0\r\n")
+    self.end_headers()
+
+
+@program
+def buffer_deleted(self, seen):
+    self.send_response(200)
+    if "_headers_buffer" in vars(self):
+        del self._headers_buffer
+    self.send_header("X-A", "1")
+    self.end_headers()
+    self.close_connection = True
+
+
+@program
+def headers_never_ended(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", "4")
+    self.wfile.write(b"body")
+
+
+# ---------------------------------------------------------------- wfile
+
+@program
+def writes_before_headers(self, seen):
+    self.wfile.write(b"HTTP/1.1 200 By hand\r\nX-Hand: 1\r\n")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def writes_while_headers_wait(self, seen):
+    self.send_response(200)
+    self.wfile.write(b"out of order\r\n")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def writelines(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", "6")
+    self.end_headers()
+    self.wfile.writelines(iter([b"ab", bytearray(b"cd"), memoryview(b"ef")]))
+
+
+@program
+def counts_of_write(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", "8")
+    self.end_headers()
+    seen.append([self.wfile.write(b""), self.wfile.write(b"abcd"), self.wfile.write(memoryview(b"efgh"))])
+    seen.append((self.wfile.flush(), self.wfile.closed, self.wfile.writable(), self.wfile.readable(),
+                 self.wfile.seekable(), isinstance(self.wfile, io.BufferedIOBase), self.wfile.isatty()))
+
+
+@program
+def what_wfile_does_not_take(self, seen):
+    for value in ("text", 5, None, [b"x"]):
+        try:
+            self.wfile.write(value)
+        except TypeError:
+            seen.append("TypeError")
+    respond(self)
+
+
+@program
+def wfile_as_a_context_manager(self, seen):
+    self.close_connection = True
+    with self.wfile as out:
+        out.write(b"HTTP/1.1 200 With\r\n\r\nbody")
+    seen.append(self.wfile.closed)
+    raise ConnectionAbortedError("so that nothing flushes the closed file")
+
+
+@program
+def text_wrapper(self, seen):
+    self.send_response(200)
+    self.end_headers()
+    out = io.TextIOWrapper(self.wfile, encoding="utf-8", line_buffering=True)
+    out.write("one\ntwo \u20ac\n")
+    print("three", file=out, flush=True)
+    out.detach()
+    self.wfile.write(b"four")
+    self.close_connection = True
+
+
+@program
+def buffered_writer_around_wfile(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", "300000")
+    self.end_headers()
+    for unused in range(3):
+        self.wfile.write(b"x" * 100_000)
+
+
+@program
+def ten_megabytes(self, seen):
+    self.send_response(200)
+    self.send_header("Content-Length", str(10 << 20))
+    self.end_headers()
+    seen.append(self.wfile.write(b"0123456789abcdef" * (10 << 16)))
+
+
+@program
+def many_small_writes(self, seen):
+    self.send_response(200)
+    self.end_headers()
+    for number in range(20_000):
+        self.wfile.write(b"%d," % number)
+    self.close_connection = True
+
+
+@program
+def chunked_by_hand(self, seen):
+    self.send_response(200)
+    self.send_header("Transfer-Encoding", "chunked")
+    self.end_headers()
+    for chunk in (b"one", b"two", b""):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self.wfile.flush()
+
+
+@program
+def socket_and_wfile(self, seen):
+    self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    self.connection.sendall(b"X-Socket: 1\r\n")
+    self.wfile.write(b"Content-Length: 0\r\n")
+    self.request.sendall(b"\r\n")
+
+
+# ---------------------------------------------------------------- errors
+
+@program
+def raises_at_once(self, seen):
+    raise ValueError("at once")
+
+
+@program
+def raises_with_headers_waiting(self, seen):
+    self.send_response(200)
+    raise ValueError("headers never sent")
+
+
+@program
+def raises_after_the_head(self, seen):
+    self.send_response(200)
+    self.end_headers()
+    raise ValueError("after the head")
+
+
+@program
+def raises_after_the_answer(self, seen):
+    respond(self)
+    raise ValueError("after the answer")
+
+
+@program
+def raises_from_another(self, seen):
+    try:
+        raise KeyError("first")
+    except KeyError as error:
+        raise ValueError("second") from error
+
+
+@program
+def raises_a_timeout(self, seen):
+    respond(self)
+    raise TimeoutError("of something else")
+
+
+@program
+def raises_broken_pipe(self, seen):
+    raise BrokenPipeError(32, "Broken pipe")
+
+
+@program
+def raises_system_exit_caught(self, seen):
+    try:
+        raise SystemExit(1)
+    except SystemExit:
+        respond(self)
+
+
+@program
+def raises_oserror_of_a_file(self, seen):
+    open("/does/not/exist")
+
+
+def cases(names):
+    return pytest.mark.parametrize("name", [pytest.param(name, id=name.replace(" ", "-")) for name in names])
+
+
+@pytest.mark.parametrize("protocol", ("HTTP/1.1", "HTTP/1.0"))
+@pytest.mark.parametrize("stream", STREAMS)
+@cases([name for name in PROGRAMS if name not in ("ten megabytes", "many small writes")])
+def test_program(name, stream, protocol):
+    assert_same("handlers/" + name, handling(PROGRAMS[name], protocol), STREAMS[stream])
+
+
+@pytest.mark.parametrize("server", ("HTTPServer", "ThreadingHTTPServer"))
+@cases(["usual", "ten megabytes", "many small writes", "raises after the answer", "chunked by hand"])
+def test_program_on_both_servers(name, server):
+    assert_same("handlers/" + name, handling(PROGRAMS[name]), TWO, server=server)
+
+
+# ---------------------------------------------------------------- whole classes
+
+@pytest.mark.parametrize("hook", ("send_response", "send_response_only", "send_header", "end_headers",
+                                  "flush_headers", "log_request", "log_error", "log_message", "send_error",
+                                  "version_string", "date_time_string", "address_string",
+                                  "log_date_time_string", "parse_request", "handle_expect_100", "handle_one_request",
+                                  "handle", "setup", "finish"))
+def test_each_hook_is_called_as_often_with_the_same_arguments(hook):
+    """An override that only notes its arguments and calls the original."""
+    def program(backend, seen):
+        base = recorder(methods=("GET", "POST"))(backend, [])
+
+        def noting(self, *args, **kwargs):
+            shown = [str(arg) for arg in args if not hasattr(arg, "fileno")]
+            seen.append((hook, shown, sorted(kwargs)))
+            return getattr(super(Handler, self), hook)(*args, **kwargs)
+
+        Handler = type("Handler", (base,), {hook: noting})
+        return Handler
+
+    stream = (ONE + b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
+              b"POST /p HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab" + TWO,
+              b"GET / HTTP/1.x\r\n\r\n")
+    for data in stream:
+        assert_same("handlers/hook " + hook, program, data)
+
+
+@pytest.mark.parametrize("members", (
+    {"server_version": "Mine/1"}, {"sys_version": ""}, {"error_message_format": "%(code)d %(message)s"},
+    {"error_content_type": "text/x"}, {"default_request_version": "HTTP/1.0"}, {"protocol_version": "HTTP/1.2"},
+    {"protocol_version": "HTTP/0.9"}, {"responses": {200: ("Fine", "all fine"), 501: ("Nope", "no")}},
+    {"monthname": [None] + ["M"] * 12}, {"weekdayname": ["D"] * 7}), ids=lambda members: next(iter(members)))
+@pytest.mark.parametrize("data", (TWO, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /\r\n", b"X\r\n"),
+                         ids=("two", "501", "0.9", "400"))
+def test_class_attributes(members, data):
+    assert_same(f"handlers/attribute {next(iter(members))}", recorder(**members), data)
+
+
+def test_getattr_for_every_method():
+    def program(backend, seen):
+        class Handler(backend.http_server.BaseHTTPRequestHandler):
+            def __getattr__(self, name):
+                if not name.startswith("do_"):
+                    raise AttributeError(name)
+                seen.append(name)
+                return lambda: respond(self, name.encode())
+
+        return Handler
+
+    assert_same("handlers/getattr", program, b"ANY-THING / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("answer", (True, False))
+def test_handle_expect_100_overridden(answer):
+    def program(backend, seen):
+        class Handler(recorder()(backend, seen)):
+            def handle_expect_100(self):
+                seen.append("expect")
+                if answer:
+                    return super().handle_expect_100()
+                self.send_error(417)
+                return False
+
+        return Handler
+
+    data = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab"
+    assert_same("handlers/expect overridden", program, data)
