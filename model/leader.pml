@@ -10,7 +10,7 @@
  *   - which idle follower is woken is anybody's guess (C: the latest);
  *   - a tick may come at any time, and the monitor may fall asleep after one tick
  *     without news (C: twenty);
- *   - the sequence has two bits, so it wraps all the time (C: sixteen);
+ *   - the sequence is the busy bit alone, so it wraps all the time (C: 16 bits);
  * Narrower: N workers and ITEMS requests; and the steps come in one order that all
  * processes agree on, which the C must see to with its memory orders.
  *
@@ -26,13 +26,11 @@
 
 #ifdef FLUSH
 #define TO_FLUSH(i) (busy[i] && (!visited[i] || dirty[i]))
-#else /* no flush function was given */
-#define TO_FLUSH(i) false
 #endif
 
 #define BUSY(w) ((w) & 1)
-#define GEN(w) ((w) >> 2)
-#define NEXT_SEQ(w) (((w) & 252) | (((w) + 1) & 3))
+#define GEN(w) ((w) >> 1)
+#define NEXT_SEQ(w) ((w) ^ 1)
 
 /* The C counts generations and has 48 bits for it: none comes again. So here: any
  * number will do that nobody remembers, which keeps the states few. */
@@ -43,16 +41,16 @@
 #endif
 inline next_gen() {
     if
-    :: !HELD(1) -> word = 1 << 2
-    :: HELD(1) && !HELD(2) -> word = 2 << 2
-    :: HELD(1) && HELD(2) && !HELD(3) -> word = 3 << 2
-    :: HELD(1) && HELD(2) && HELD(3) && !HELD(4) -> word = 4 << 2
-    :: HELD(1) && HELD(2) && HELD(3) && HELD(4) && !HELD(5) -> word = 5 << 2
-    :: else -> word = 6 << 2 /* one of six is always free */
+    :: !HELD(1) -> word = 1 << 1
+    :: HELD(1) && !HELD(2) -> word = 2 << 1
+    :: HELD(1) && HELD(2) && !HELD(3) -> word = 3 << 1
+    :: HELD(1) && HELD(2) && HELD(3) && !HELD(4) -> word = 4 << 1
+    :: HELD(1) && HELD(2) && HELD(3) && HELD(4) && !HELD(5) -> word = 5 << 1
+    :: else -> word = 6 << 1 /* one of six is always free */
     fi
 }
 
-byte word = 4;      /* generation 1, even: nobody inside a handler */
+byte word = 2;      /* generation 1, even: nobody inside a handler */
 byte owner = NONE;  /* ghost: who was given this generation */
 
 /* under mu */
@@ -63,7 +61,10 @@ byte nidle;
 bool granted[N];
 bool woken[N];      /* the worker's condition variable was signalled */
 byte gen[N];        /* the worker's own, but for a grant while it sleeps */
-byte retires = 1;   /* how often a follower may still find that it idled for long */
+#ifndef RETIRES
+#define RETIRES 1
+#endif
+byte retires = RETIRES;   /* how often a follower may still find that it idled for long */
 
 /* spare followers */
 byte started = 1;
@@ -276,9 +277,9 @@ tick:
     fi;
 workers:
     do
+#ifdef FLUSH
     :: atomic { i < N && news[i] -> news[i] = false; quiet = false; i++ }
     :: atomic { i < N && !news[i] && !TO_FLUSH(i) -> i++ }
-#ifdef FLUSH
     :: atomic { i < N && !news[i] && TO_FLUSH(i) -> quiet = false };
         atomic {
             if
@@ -290,8 +291,11 @@ workers:
         dirty[i] = false;
         atomic { assert(alive[i] && busy[i]); pending[i] = false }; /* flush() */
         atomic { assert(alive[i] && busy[i]); locked[i] = false; i++ }
-#endif
     :: atomic { i == N -> i = 0; if :: goto tick :: quiet fi }; break
+#else /* nothing to do for them: whether there is news, may_sleep() looks again */
+    :: goto tick
+    :: break
+#endif
     od;
 
     asleep = true;

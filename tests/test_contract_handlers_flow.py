@@ -134,7 +134,9 @@ class TestClassAttributes:
                 respond(self, repr(bool(option)).encode())
 
         with serve(Handler) as server:
-            assert fetch(server).body == repr(value).encode()
+            # turboserver never leaves it on for HTTP: known_differences.py.
+            expected = value or any(cls.__module__.startswith("turboserver") for cls in Handler.__mro__)
+            assert fetch(server).body == repr(expected).encode()
 
 
 class TestCopiedLoops:

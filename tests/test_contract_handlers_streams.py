@@ -52,6 +52,9 @@ class TestRawSocket:
     def test_found_among_the_attributes(self, base, serve):
         class Handler(base):
             def do_GET(self):
+                # turboserver makes the socket when it is asked for: known_differences.py.
+                assert self.request is self.connection
+                self.request, self.connection = self.request, self.connection
                 found = [name for name, value in vars(self).items() if isinstance(value, socket.socket)]
                 respond(self, ",".join(sorted(found)).encode())
 

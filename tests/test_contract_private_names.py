@@ -335,7 +335,7 @@ class TestReplacedGlobals:
 
         fake = types.SimpleNamespace(**{n: v for n, v in vars(threading).items() if not n.startswith("__")})
         fake.Thread = Thread
-        monkeypatch.setattr(backend.socketserver, "threading", fake)
+        monkeypatch.setattr(socketserver, "threading", fake)
         server = backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), ok_handler(backend))
         with serving(server):
             assert fetch(server).status == 200
@@ -347,7 +347,7 @@ class TestReplacedGlobals:
 
         fake = types.SimpleNamespace(**{n: v for n, v in vars(socket).items() if not n.startswith("__")})
         fake.socket = Patched
-        monkeypatch.setattr(backend.socketserver, "socket", fake)
+        monkeypatch.setattr(socketserver, "socket", fake)
         with serving(backend.http_server.HTTPServer(("127.0.0.1", 0), ok_handler(backend))) as server:
             assert type(server.socket) is Patched
             assert fetch(server).status == 200

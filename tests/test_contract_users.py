@@ -346,7 +346,8 @@ class TestCommandLine:
             text = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True).stdout
             return {word.strip("[],") for word in text.split() if word.strip("[],").startswith("-")}
 
-        assert options("http.server") - options("turboserver.http.server") == set()
+        # 3.15's options, on every version: --cgi is no more.
+        assert options("http.server") - options("turboserver.http.server") <= {"--cgi"}
 
 
 def test_pipelined_answers_come_in_order(server_class, base):

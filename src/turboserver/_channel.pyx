@@ -124,6 +124,9 @@ cdef class SocketChannel(Channel):
         if keep_open:
             sock._io_refs += 1
 
+    def __del__(self):
+        self.shut()
+
     def __dealloc__(self):
         ts_in_free(&self.own)
 

@@ -84,9 +84,9 @@ cdef class Connection(Channel):
         cdef int64_t patience
         if c.input.pos == c.input.end:
             # The head stays where its spans point; a consumed body makes room.
-            c.input.pos = c.input.end = c.input.head + (
-                c.req.head_len if self.stage == STAGE_PLAIN else 0)
-            if self.stage != STAGE_PLAIN and self.stage != STAGE_FRESH:
+            if self.stage == STAGE_PLAIN:
+                c.input.pos = c.input.end = c.input.head + c.req.head_len
+            elif self.stage != STAGE_FRESH:
                 c.input.head = c.input.pos = c.input.end = 0
         while True:
             if c.eof:
@@ -275,10 +275,13 @@ cdef class Connection(Channel):
                     self.requestline = self.text(0, self.c.req.line.len)
                 return self.requestline
             if which == RAW_REQUESTLINE:
-                if self.raw_requestline is None:
-                    self.raw_requestline = self.head_start()[:self.c.req.line_len]
-                return self.raw_requestline
+                return self.supply_raw_requestline()
         raise AttributeError(SUPPLIED[which])
+
+    cdef object supply_raw_requestline(self):
+        if self.raw_requestline is None:
+            self.raw_requestline = self.head_start()[:self.c.req.line_len]
+        return self.raw_requestline
 
     cdef int keep_supplied(self) except -1:
         """The connection ends, and somebody still holds the handler: what it could

@@ -14,6 +14,7 @@ cdef class Engine:
     cdef readonly bint threaded
     cdef HandlerInfo info
     cdef bint forked            # in the child of a fork: inert
+    cdef bint calls_verify      # verify_request is overridden
     cdef bint calls_shutdown    # shutdown_request or close_request is overridden
     cdef object fatal           # what a handler raised that ends serve_forever()
     cdef object threads         # live thread objects

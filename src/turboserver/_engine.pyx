@@ -134,7 +134,8 @@ cdef class Engine:
         if self.info is None:
             raise RuntimeError("this server is not for the reactor lane")
         hooks = self.info.decision.server_hooks
-        self.r.announce = "verify_request" in hooks
+        self.r.announce = "verify_request" in hooks or self.info.asks_timeout
+        self.calls_verify = "verify_request" in hooks
         self.calls_shutdown = not hooks.isdisjoint(("shutdown_request", "close_request"))
         self.r.idle_timeout_ns = max(self.info.timeout_ns, 0)
         failed = ts_set_nonblock(fd, True, NULL)
@@ -395,7 +396,7 @@ cdef class Engine:
                 del CONSTRUCTING[id(request)]
             if conn.handler is None:
                 raise TypeError(f"{info.factory!r} did not call BaseRequestHandler.__init__")
-        if info.timeout_ns < 0 and conn.handler.timeout is not None or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
+        if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
             conn.timeout_ns = nanoseconds(conn.handler.timeout)
             conn.c.idle_ns = max(conn.timeout_ns, 0)
         return 0
@@ -449,6 +450,7 @@ cdef class Engine:
         handler = conn.handler
         try:
             if conn.info.hooks_parse or conn.shadows(("parse_request",)):
+                conn.attrs["raw_requestline"] = conn.supply_raw_requestline()
                 conn.c.input.pos = conn.c.input.head + conn.c.req.line_len
                 if not handler.parse_request():
                     return 0
@@ -472,6 +474,10 @@ cdef class Engine:
 
     cdef bint verified(self, Connection conn):
         try:
+            if self.info.asks_timeout:
+                self.make_handler(conn)
+            if not self.calls_verify:
+                return True
             return bool(self.server.verify_request(conn.lend(), conn.client_address))
         except BaseException:
             self.failed(conn)

@@ -25,6 +25,7 @@ cdef class HandlerInfo:
     cdef dict responses             # the class's own table
     cdef dict starts                # code -> (responses entry, b"status line .. Date: ")
     cdef int64_t timeout_ns         # of the class; -1: none
+    cdef bint asks_timeout          # timeout is no plain number: each handler is asked
 
     cdef bint holds(self, object server)
 

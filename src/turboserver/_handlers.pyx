@@ -89,5 +89,6 @@ cdef HandlerInfo study(object server, object factory):
     info.server_line = f"{cls.server_version} {cls.sys_version}" if info.plain_start else None
     info.responses = cls.responses if info.plain_line else {}
     info.starts = {}
-    info.timeout_ns = nanoseconds(timeout) if isinstance(timeout, (int, float)) else -1
+    info.asks_timeout = not (timeout is None or isinstance(timeout, (int, float)))
+    info.timeout_ns = -1 if info.asks_timeout else nanoseconds(timeout)
     return info

@@ -28,6 +28,7 @@ import inspect
 import os
 import select
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -195,6 +196,9 @@ def environment_is_patched():
                 and function.__module__ == module)
 
     if socket.socket.__module__ != "socket" or not genuine(select.select, "select"):
+        return True
+    # The standard module's own globals, where programs put others.
+    if socketserver.socket is not socket or socketserver.threading is not threading:
         return True
     # threading keeps its start function under another name from 3.13 on.
     start = getattr(threading, "_start_joinable_thread", None) or threading._start_new_thread
@@ -556,7 +560,6 @@ def explain(target, *, server=None):
     """
     import turboserver.http.server as http_server
     import turboserver.wsgiref.simple_server as wsgi_server
-    import socketserver
     base = _noted("socketserver", "BaseServer") or socketserver.BaseServer
     cls = target if isinstance(target, type) else type(target)
     handler = None

@@ -126,7 +126,34 @@ def _register_threads(server, engine):
 
 
 class TCPServer(BaseServer, _original.TCPServer):
-    """socketserver.TCPServer, served natively."""
+    """socketserver.TCPServer, served natively.
+
+    Class attribute added: `turbo_handshake_timeout` (seconds or None), for a client to
+    complete the TLS handshake when the listening socket is an SSLSocket.
+    """
+
+    turbo_handshake_timeout = 10.0
+    _turbo_handshakes = False   # they were put off in get_request()
+
+    def get_request(self):
+        """The next connection, as (socket, client_address). On a listening SSLSocket the
+        handshake is left to finish_request(), so that it does not hold up accepting."""
+        if getattr(self.socket, "do_handshake_on_connect", False):
+            self.socket.do_handshake_on_connect = False
+            self._turbo_handshakes = True
+        return _original.TCPServer.get_request(self)
+
+    def finish_request(self, request, client_address):
+        """Make the handler. A connection whose TLS handshake fails is dropped."""
+        if self._turbo_handshakes and hasattr(request, "do_handshake"):
+            usual = request.gettimeout()
+            try:
+                request.settimeout(self.turbo_handshake_timeout)
+                request.do_handshake()
+                request.settimeout(usual)
+            except OSError:     # no TLS, no common version, too slow, gone
+                return
+        return _original.TCPServer.finish_request(self, request, client_address)
 
     def server_close(self):
         if getattr(self, "_turbo_engine", None) is not None:
@@ -178,8 +205,9 @@ class ThreadingMixIn(_original.ThreadingMixIn):
         """Start a thread that runs process_request_thread()."""
         if self.block_on_close:
             vars(self).setdefault("_threads", _original._Threads())
-        thread = threading.Thread(target=self._turbo_thread, args=(request, client_address),
-                                  daemon=self.daemon_threads)
+        # Programs replace the standard module's `threading`; so it is looked up there.
+        thread = socketserver.threading.Thread(
+            target=self._turbo_thread, args=(request, client_address), daemon=self.daemon_threads)
         self._threads.append(thread)
         with _counting:
             self._turbo_running += 1
@@ -312,3 +340,9 @@ if accelerated:
 else:
     # No engine: every name is the original.
     globals().update({name: getattr(_original, name) for name in __all__})
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(socketserver, name)

@@ -173,8 +173,11 @@ class _DualStack:
 def _server(arguments, handler, password):
     base = ThreadingHTTPSServer if arguments.tls_cert else ThreadingHTTPServer
     cls = type("DualStackServer", (_DualStack, base), {})
-    cls.address_family, _, _, _, address = socket.getaddrinfo(
-        arguments.bind, arguments.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    if arguments.bind is None and socket.has_dualstack_ipv6():
+        cls.address_family, address = socket.AF_INET6, ("::", arguments.port)
+    else:
+        cls.address_family, _, _, _, address = socket.getaddrinfo(
+            arguments.bind, arguments.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     if arguments.tls_cert:
         return cls(address, handler, certfile=arguments.tls_cert, keyfile=arguments.tls_key, password=password)
     return cls(address, handler)

@@ -1,13 +1,11 @@
 """HTTPS servers, on every Python with the signature of 3.14's.
 
-Job: the part of an HTTPS server that is neither HTTP nor serving: the context, the wrapped
-listening socket, and the handshake. `turboserver.http.server` calls `https_servers` once,
+Job: the part of an HTTPS server that is neither HTTP nor serving: the context and the
+wrapped listening socket. `turboserver.http.server` calls `https_servers` once,
 when its own HTTPServer is made; nothing here imports it.
 
-The handshake does not happen in accept(), where a client that says nothing would hold up
-all others, but in `finish_request`: with ThreadingMixIn in the connection's own thread.
-It has a deadline. A handshake that fails ends the connection without a traceback, as in
-the original. Connections are TLS, so they take the blocking lane.
+The handshake does not happen in accept(): TCPServer.finish_request (socketserver.py) does
+it, for any listening SSLSocket. Connections are TLS, so they take the blocking lane.
 """
 
 import http.server as _original
@@ -24,9 +22,6 @@ _HAS_ORIGINAL = hasattr(_original, "HTTPSServer")
 
 class TLSMixIn:
     """What makes an HTTPServer an HTTPSServer. Goes before it among the bases."""
-
-    #: Seconds a client may take for the handshake; None waits for ever.
-    turbo_handshake_timeout = 30.0
 
     def __init__(self, server_address, RequestHandlerClass, bind_and_activate=True, *,
                  certfile, keyfile=None, password=None, alpn_protocols=None):
@@ -48,30 +43,16 @@ class TLSMixIn:
             self.alpn_protocols = ["http/1.1"] if alpn_protocols is None else alpn_protocols
             super().__init__(server_address, RequestHandlerClass, bind_and_activate)
 
-    def server_activate(self):
-        super().server_activate()
-        if not _HAS_ORIGINAL:
-            self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
-        # Accepted sockets inherit this; finish_request does what it leaves out.
-        self.socket.do_handshake_on_connect = False
-
     if not _HAS_ORIGINAL:
+        def server_activate(self):
+            super().server_activate()
+            self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
+
         def _create_context(self):
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(self.certfile, self.keyfile, self.password)
             context.set_alpn_protocols(self.alpn_protocols)
             return context
-
-    def finish_request(self, request, client_address):
-        if isinstance(request, ssl.SSLSocket):
-            usual = request.gettimeout()
-            try:
-                request.settimeout(self.turbo_handshake_timeout)
-                request.do_handshake()
-                request.settimeout(usual)
-            except OSError:     # no TLS, no common version, too slow, gone: nothing to serve
-                return
-        super().finish_request(request, client_address)
 
 
 def https_servers(http_server, threading_mixin):

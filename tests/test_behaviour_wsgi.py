@@ -1,0 +1,282 @@
+"""Differential: wsgiref.simple_server: environ, start_response, write, and applications that misbehave.
+
+Every case serves one application with make_server() of both backends and compares the complete answer, the log
+and what the application saw of its environment.
+"""
+import contextlib
+import io
+import sys
+import wsgiref.util
+import wsgiref.validate
+
+import pytest
+
+from differential import Observation, judge, normalise_answer, normalise_log
+from support import exchange, has_turboserver, load_backend, serving
+
+GET = b"GET /path%20x/y?q=1&r=%2F HTTP/1.1\r\nHost: a:80\r\nX-One: 1\r\nx-one: 2\r\nCookie: c=d\r\n\r\n"
+POST = (b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Type: text/x; y=z\r\nContent-Length: 10\r\n\r\n"
+        b"line\nrest\n")
+
+
+def observe(backend, app, data):
+    seen, stderr = [], io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        server = backend.simple_server.make_server("127.0.0.1", 0, lambda *args: app(seen, *args))
+        with serving(server):
+            answer = exchange(server, data).replace(str(server.server_port).encode(), b"PORT")
+    return Observation(normalise_answer(answer), normalise_log(stderr.getvalue()), seen)
+
+
+def assert_same(case, app, data):
+    reference = observe(load_backend("stdlib"), app, data)
+    if not has_turboserver():
+        judge("", reference, observe(load_backend("stdlib"), app, data))
+    judge(case, reference, observe(load_backend("turboserver"), app, data))
+
+
+APPS = {}
+
+
+def app(function):
+    APPS[function.__name__.replace("_", " ")] = function
+    return function
+
+
+TEXT = [("Content-Type", "text/plain")]
+
+
+@app
+def hello(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"hello"]
+
+
+@app
+def two_pieces(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"one ", b"two"]
+
+
+@app
+def with_a_length(seen, environ, start_response):
+    start_response("200 OK", TEXT + [("Content-Length", "5")])
+    return iter([b"he", b"llo"])
+
+
+@app
+def nothing(seen, environ, start_response):
+    start_response("204 No Content", [])
+    return []
+
+
+@app
+def empty_pieces(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"", b"x", b""]
+
+
+@app
+def generator(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    for number in range(5):
+        yield b"%d " % number
+
+
+@app
+def write_callable(seen, environ, start_response):
+    write = start_response("200 OK", TEXT)
+    write(b"written ")
+    write(b"twice ")
+    return [b"and returned"]
+
+
+@app
+def large(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"x" * 1_000_000] * 3
+
+
+@app
+def file_wrapper(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"file " * 5000), 1000)
+
+
+@app
+def closes(seen, environ, start_response):
+    class Body:
+        def __iter__(self):
+            return iter([b"body"])
+
+        def close(self):
+            seen.append("closed")
+
+    start_response("200 OK", TEXT)
+    return Body()
+
+
+@app
+def raises_before(seen, environ, start_response):
+    raise ValueError("before start_response")
+
+
+@app
+def raises_after(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    raise ValueError("after start_response")
+
+
+@app
+def raises_while_iterating(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    yield b"some "
+    raise ValueError("in the middle")
+
+
+@app
+def replaces_after_an_error(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    try:
+        raise ValueError("replaced")
+    except ValueError:
+        start_response("500 Oops", TEXT, sys.exc_info())
+    return [b"replaced"]
+
+
+@app
+def start_response_twice(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    start_response("200 OK", TEXT)
+    return [b"never"]
+
+
+@app
+def bad_status(seen, environ, start_response):
+    start_response("fine", TEXT)
+    return [b"never"]
+
+
+@app
+def hop_by_hop(seen, environ, start_response):
+    start_response("200 OK", [("Connection", "close")])
+    return [b"never"]
+
+
+@app
+def own_server_and_date(seen, environ, start_response):
+    start_response("200 OK", TEXT + [("Server", "mine"), ("Date", "long ago")])
+    return [b"own"]
+
+
+@app
+def strings(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return ["text, not bytes"]
+
+
+@app
+def redirect(seen, environ, start_response):
+    start_response("302 Found", [("Location", wsgiref.util.application_uri(environ).replace("a:80", "a") + "x")])
+    return [b""]
+
+
+@app
+def errors_stream(seen, environ, start_response):
+    environ["wsgi.errors"].write("to the errors\n")
+    environ["wsgi.errors"].flush()
+    start_response("200 OK", TEXT)
+    return [b"logged"]
+
+
+@app
+def environment(seen, environ, start_response):
+    import os
+    shown = {name: value for name, value in environ.items()
+             if name not in os.environ and not name.startswith("wsgi.") and name != "SERVER_NAME"}
+    shown["SERVER_PORT"] = shown["SERVER_PORT"].isdigit()
+    seen.append(sorted(shown.items()))
+    seen.append({name: environ[name] for name in sorted(environ) if name.startswith("wsgi.")
+                 and isinstance(environ[name], (str, bool, tuple))})
+    seen.append((wsgiref.util.shift_path_info(environ), environ["SCRIPT_NAME"], environ["PATH_INFO"]))
+    start_response("200 OK", TEXT)
+    return [b"ok"]
+
+
+@app
+def reads_input(seen, environ, start_response):
+    length = int(environ["CONTENT_LENGTH"] or 0)
+    data = environ["wsgi.input"]
+    seen.append((data.readline(length), data.read(max(0, length - 5))))
+    start_response("200 OK", TEXT)
+    return [b"read"]
+
+
+@app
+def leaves_input(seen, environ, start_response):
+    start_response("200 OK", TEXT)
+    return [b"unread"]
+
+
+STREAMS = {
+    "get": GET, "post": POST, "head": GET.replace(b"GET", b"HEAD", 1), "http/1.0": b"GET / HTTP/1.0\r\n\r\n",
+    "no path": b"GET ? HTTP/1.1\r\nHost: a\r\n\r\n", "two": GET + GET,
+    "odd headers": b"GET / HTTP/1.1\r\nHost: a\r\nX-Y: 1\r\nX_Y: 2\r\nContent-Type:\r\nX-8: \xe9\r\n\r\n",
+    "8-bit path": b"GET /%C3%BC/\xc3\xbc?%C3%BC HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("stream", ("get", "post", "head", "http/1.0"))
+@pytest.mark.parametrize("name", [pytest.param(name, id=name.replace(" ", "-")) for name in APPS])
+def test_applications(name, stream):
+    assert_same(f"wsgi/{name}", APPS[name], STREAMS[stream])
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_environment(stream):
+    assert_same("wsgi/environment", APPS["environment"], STREAMS[stream])
+
+
+@pytest.mark.parametrize("data", (b"", b"\r\n", b"GET\r\n\r\n", b"GET / HTTP/x\r\n\r\n", b"POST /\r\n",
+                                  b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+                                  b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n"), ids=lambda data: str(data[:20]))
+def test_refusals(data):
+    assert_same("wsgi/refusal", APPS["hello"], data)
+
+
+@pytest.mark.parametrize("stream", ("get", "post"))
+def test_validated(stream):
+    def validated(seen, environ, start_response):
+        def inner(environ, start_response):
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))
+            start_response("200 OK", TEXT)
+            return [b"valid"]
+
+        return wsgiref.validate.validator(inner)(environ, start_response)
+
+    assert_same("wsgi/validated", validated, STREAMS[stream])
+
+
+def test_demo_app():
+    for name in ("stdlib", "turboserver"):
+        backend = load_backend(name)
+        with serving(backend.simple_server.make_server("127.0.0.1", 0, backend.simple_server.demo_app)) as server:
+            answer = exchange(server, GET)
+        assert b"Hello world!" in answer and b"PATH_INFO = '/path x/y'" in answer
+        assert b"QUERY_STRING = 'q=1&r=%2F'" in answer and b"HTTP_X_ONE = '1,2'" in answer
+
+
+def test_chunked_bodies_are_decoded_by_ours():
+    """The WSGI server always decodes; the original hands out the raw chunks, if the application knows how to ask."""
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ["wsgi.input"].read())
+        start_response("200 OK", TEXT)
+        return [b"ok"]
+
+    backend = load_backend("turboserver")
+    with serving(backend.simple_server.make_server("127.0.0.1", 0, app)) as server:
+        exchange(server, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                         b"4\r\nbody\r\n5;x=y\r\n12345\r\n0\r\n\r\n")
+    assert seen == [b"body12345"]
