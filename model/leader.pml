@@ -64,7 +64,7 @@ byte gen[N];        /* the worker's own, but for a grant while it sleeps */
 #ifndef RETIRES
 #define RETIRES 1
 #endif
-byte retires = RETIRES;   /* how often a follower may still find that it idled for long */
+byte retires = RETIRES; /* how often a follower may still find that it idled for long */
 
 /* spare followers */
 byte started = 1;

@@ -54,6 +54,7 @@ cdef class Connection(Channel):
     cdef char *head_start(self)
     cdef object text(self, uint32_t off, uint32_t length)
     cdef object supply(self, int which)
+    cdef object supply_requestline(self)
     cdef object supply_raw_requestline(self)
     cdef int keep_supplied(self) except -1
     cdef int to_list(self) except -1
@@ -62,3 +63,4 @@ cdef class Connection(Channel):
 
 
 cdef Connection connection_of(object handler)
+cdef int set_latest(Connection conn) except -1

@@ -37,6 +37,17 @@ cdef extern from "Python.h":
     Py_ssize_t PyDict_GET_SIZE(dict d)
 
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define TS_FREE_THREADED 1
+    #else
+    #define TS_FREE_THREADED 0
+    #endif
+    """
+    bint FREE_THREADED "TS_FREE_THREADED"
+
+
 # Assigned anew for every request by the original's parsing.
 cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
                           "request_version", "headers", "close_connection")
@@ -197,7 +208,6 @@ cdef class Connection(Channel):
 
     cdef bint shadows(self, tuple names):
         """Whether the program has assigned one of the names on the handler."""
-        cdef PyObject *unused
         if PyDict_GET_SIZE(self.attrs) <= OWN_ATTRS:
             return False
         for name in names:
@@ -271,12 +281,15 @@ cdef class Connection(Channel):
                         self.head_start(), self.c.req, self.handler.MessageClass)
                 return self.headers
             if which == REQUESTLINE:
-                if self.requestline is None:
-                    self.requestline = self.text(0, self.c.req.line.len)
-                return self.requestline
+                return self.supply_requestline()
             if which == RAW_REQUESTLINE:
                 return self.supply_raw_requestline()
         raise AttributeError(SUPPLIED[which])
+
+    cdef object supply_requestline(self):
+        if self.requestline is None:
+            self.requestline = self.text(0, self.c.req.line.len)
+        return self.requestline
 
     cdef object supply_raw_requestline(self):
         if self.raw_requestline is None:
@@ -312,9 +325,23 @@ cdef class Connection(Channel):
 
 # ---- finding it from a handler --------------------------------------------
 
+# The connection whose handler ran last: where the next look-up nearly always ends. Only
+# the GIL makes it safe, so free-threaded builds do without.
+cdef Connection LATEST = None
+
+
+cdef int set_latest(Connection conn) except -1:
+    global LATEST
+    if not FREE_THREADED:
+        LATEST = conn
+    return 0
+
+
 cdef Connection connection_of(object handler):
     """The live connection of a handler, or None: it is not in the reactor lane, was
     made without __init__, or its connection has ended."""
+    if LATEST is not None and LATEST.handler is handler:
+        return LATEST
     found = handler._turbo
     if type(found) is Connection and (<Connection>found).c != NULL:
         return <Connection>found
@@ -344,6 +371,8 @@ cdef class Supplied:
     def __get__(self, handler, owner):
         if handler is None:
             raise AttributeError(f"type object {owner.__name__!r} has no attribute {self.name!r}")
+        if LATEST is not None and LATEST.handler is handler:
+            return LATEST.supply(self.which)
         found = handler._turbo
         if type(found) is not Connection:
             raise AttributeError(f"{type(handler).__name__!r} object has no attribute {self.name!r}")

@@ -11,8 +11,11 @@ cdef class Engine:
     cdef ts_leader *leader
     cdef ts_predictor predictor
     cdef readonly object server
+    cdef dict state             # its attributes
     cdef readonly bint threaded
     cdef HandlerInfo info
+    cdef object max_line        # http.client's limits, as the reactor has them
+    cdef object max_headers
     cdef bint forked            # in the child of a fork: inert
     cdef bint calls_verify      # verify_request is overridden
     cdef bint calls_shutdown    # shutdown_request or close_request is overridden
@@ -22,6 +25,8 @@ cdef class Engine:
     cdef object __weakref__
 
     cdef int fresh_limits(self) except -1
+    cdef bint limits_hold(self)
+    cdef bint shutdown_requested(self) except -1
     cdef int lead(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
     cdef Connection connection_for(self, ts_conn *c)

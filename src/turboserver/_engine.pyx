@@ -21,16 +21,16 @@ import sys
 import threading
 import weakref
 
-from cpython.dict cimport PyDict_GetItem
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF, Py_REFCNT
+from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 from turboserver._address cimport address_of
 from turboserver._channel cimport os_error
 from turboserver._connection cimport (
-    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, STAGE_PLAIN,
+    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, STAGE_PLAIN, set_latest,
 )
 from turboserver._handlers cimport HandlerInfo, nanoseconds, study
 from turboserver._native cimport *
@@ -39,6 +39,7 @@ from turboserver._request cimport parse_plain
 
 cdef extern from "Python.h":
     Py_ssize_t PyDict_GET_SIZE(dict d)
+    Py_ssize_t Py_REFCNT(PyObject *)
 
 
 cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.handle_one_request
@@ -58,7 +59,10 @@ cdef object MISSING = object()
 
 
 cdef object method_name(char *octets, uint32_t n):
-    cdef bytes key = octets[:n]
+    cdef bytes key
+    if n == 3 and memcmp(octets, b"GET", 3) == 0:
+        return "do_GET"
+    key = octets[:n]
     name = METHODS.get(key)
     if name is None:
         name = sys.intern("do_" + key.decode("latin-1"))
@@ -114,7 +118,9 @@ cdef class Engine:
         if failed != 0:
             raise os_error(-failed)
         ts_predict_init(&self.predictor)
+        self.fresh_limits()
         self.server = server
+        self.state = server.__dict__
         self.threaded = threaded
         self.threads = set()
         self.done = threading.Event()
@@ -251,7 +257,6 @@ cdef class Engine:
             c = NULL
             task = ts_reactor_next(self.r, turn, False, 0, &c)
             if task == TS_TASK_NONE:
-                self.fresh_limits()
                 with nogil:
                     task = ts_reactor_next(self.r, turn, True, -1, &c)
                     ts_worker_now(worker)
@@ -271,11 +276,13 @@ cdef class Engine:
             if not ts_leads(worker):
                 return 0
 
-    def run(self, double poll_interval, shutdown_requested, service_actions):
-        """Serve in this thread (not threaded) until shutdown_requested() is true.
+    def run(self, double poll_interval):
+        """Serve in this thread (not threaded) until shutdown() has been called.
 
         poll_interval: seconds; service_actions() is called at least that often.
         """
+        server = self.server
+        cdef bint calls_actions = "service_actions" in self.info.decision.server_hooks
         cdef ts_worker *worker = ts_worker_join(self.leader)
         cdef ts_turn turn
         cdef ts_conn *c
@@ -286,11 +293,10 @@ cdef class Engine:
         memset(&turn, 0, sizeof(turn))
         try:
             ts_lead_wait(self.leader, worker, 0)
-            while not shutdown_requested():
+            while not self.shutdown_requested():
                 c = NULL
                 task = ts_reactor_next(self.r, &turn, False, 0, &c)
                 if task == TS_TASK_NONE:
-                    self.fresh_limits()
                     with nogil:
                         task = ts_reactor_next(self.r, &turn, True, wait, &c)
                         ts_worker_now(worker)
@@ -303,25 +309,38 @@ cdef class Engine:
                     PyErr_CheckSignals()
                 if self.forked or self.r.stopping:
                     break
-                service_actions()
+                if calls_actions:
+                    server.service_actions()
         finally:
             ts_turn_free(&turn)
             if not self.forked:
                 ts_worker_leave(self.leader, worker)
 
+    cdef bint shutdown_requested(self) except -1:
+        cdef PyObject *flag = PyDict_GetItemWithError(self.state, "_BaseServer__shutdown_request")
+        return <object>flag if flag != NULL else self.server._BaseServer__shutdown_request
+
     # ---- the path of a request --------------------------------------------
 
     cdef int fresh_limits(self) except -1:
-        """http.client's limits, which programs change, for the next scans."""
-        self.r.limits.max_line = min(CLIENT["_MAXLINE"], 0x7fffffff)
-        self.r.limits.max_headers = min(CLIENT["_MAXHEADERS"], 0x7fffffff)
+        """http.client's limits, which programs change, for the next scans. A request that
+        was scanned under others is scanned again when its handler is about to run."""
+        if not self.limits_hold():
+            self.max_line = CLIENT["_MAXLINE"]
+            self.max_headers = CLIENT["_MAXHEADERS"]
+            self.r.limits.max_line = min(self.max_line, 0x7fffffff)
+            self.r.limits.max_headers = min(self.max_headers, 0x7fffffff)
         return 0
+
+    cdef inline bint limits_hold(self):
+        return (PyDict_GetItemWithError(CLIENT, "_MAXLINE") == <PyObject *>self.max_line
+                and PyDict_GetItemWithError(CLIENT, "_MAXHEADERS") == <PyObject *>self.max_headers)
 
     cdef Connection connection_for(self, ts_conn *c):
         cdef Connection conn
         if c.owner != NULL:
             return <Connection>c.owner
-        if not self.info.holds(self.server):
+        if self.server.RequestHandlerClass is not self.info.factory or not self.info.holds():
             info = study(self.server, self.server.RequestHandlerClass)
             if info is not None:
                 self.info = info
@@ -351,6 +370,7 @@ cdef class Engine:
                                               c.req.target.len)
                 else:
                     conn.key = 0
+                set_latest(conn)
                 conn.worker = worker
                 conn.in_handler = True
                 ts_handler_enter(self.leader, worker, c, ts_predict(&self.predictor, conn.key))
@@ -408,13 +428,12 @@ cdef class Engine:
             if conn.handler is None:
                 self.make_handler(conn)
             info = conn.info
-            if info.version == 0 or not info.holds(self.server):
-                info = study(self.server, self.server.RequestHandlerClass)
-                if info is not None and info.cls is conn.info.cls:
-                    conn.info = self.info = info
+            if not info.holds():
+                info = study(self.server, info.factory)
+                if info is not None:
+                    conn.info = info
                 info = conn.info
-            if (self.r.limits.max_line != <uint32_t>CLIENT["_MAXLINE"]
-                    or self.r.limits.max_headers != <uint32_t>CLIENT["_MAXHEADERS"]):
+            if not self.limits_hold():
                 self.fresh_limits()
                 task = ts_reactor_rescan(self.r, conn.c)
             conn.begin()
@@ -441,8 +460,8 @@ cdef class Engine:
             self.failed(conn)
             return False
         finally:
-            if conn.handler is not None and Py_REFCNT(conn.handler) > 1:
-                conn.keep_supplied()
+            if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1:
+                conn.keep_supplied()    # somebody else has the handler, and may look later
             conn.stage = STAGE_NONE
 
     cdef int run_plain(self, Connection conn) except -1:
@@ -546,6 +565,7 @@ cdef class Engine:
                 self.failed(conn)
         conn.c = NULL
         conn.buffer = NULL
+        set_latest(None)
         conn.handler = conn.attrs = conn.headers = conn.sock = None
         c.owner = NULL
         ts_reactor_close(self.r, turn, c)

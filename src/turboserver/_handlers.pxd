@@ -23,11 +23,13 @@ cdef class HandlerInfo:
     cdef object protocol            # protocol_version
     cdef object server_line         # server_version + ' ' + sys_version
     cdef dict responses             # the class's own table
-    cdef dict starts                # code -> (responses entry, b"status line .. Date: ")
+    cdef dict starts                # code -> (responses entry, b"status line .. Date: ", str)
+    cdef object last_code           # ... and the one used last
+    cdef object last_start
     cdef int64_t timeout_ns         # of the class; -1: none
     cdef bint asks_timeout          # timeout is no plain number: each handler is asked
 
-    cdef bint holds(self, object server)
+    cdef bint holds(self)
 
 
 cdef HandlerInfo study(object server, object factory)

@@ -37,10 +37,9 @@ def register_base_init(function):
 
 cdef class HandlerInfo:
 
-    cdef bint holds(self, object server):
-        """Whether it is still right for the connections of `server`."""
-        return (self.version != 0 and server.RequestHandlerClass is self.factory
-                and ts_type_version(self.cls) == self.version)
+    cdef bint holds(self):
+        """Whether the class is as it was."""
+        return self.version != 0 and ts_type_version(self.cls) == self.version
 
 
 cdef bint is_plain_str(object cls, str name):

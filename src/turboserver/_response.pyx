@@ -30,6 +30,7 @@ cdef extern from "Python.h":
     bint PyUnicode_Check(object)
 
 
+cdef object Status = HTTPStatus
 cdef object _Original = http.server.BaseHTTPRequestHandler
 cdef object original_send_response = _Original.send_response
 cdef object original_send_response_only = _Original.send_response_only
@@ -43,6 +44,7 @@ DATE.second = -1
 
 # What may be assigned on a handler object and matters to a native line.
 cdef tuple LINE_NAMES = ("request_version", "_headers_buffer")
+cdef tuple LOG_NAMES = ("log_request", "requestline")
 cdef tuple FLUSH_NAMES = ("_headers_buffer", "wfile")
 cdef tuple END_NAMES = ("request_version", "_headers_buffer", "flush_headers", "wfile")
 cdef tuple STATUS_NAMES = ("request_version", "_headers_buffer", "responses",
@@ -78,14 +80,15 @@ cdef bytes status_line(object handler, HandlerInfo info, code, message):
     return ("%s %d %s\r\n" % (info.protocol, code, message)).encode("latin-1", "strict")
 
 
-cdef int log_response(Connection conn, handler, code) except -1:
-    """handler.log_request(code), the original's body inlined where it is the one."""
-    if conn.info.hooks_log or conn.shadows(("log_request",)):
+cdef int log_response(Connection conn, handler, code, text) except -1:
+    """handler.log_request(code), the original's body inlined where it is the one. text:
+    the code as str, if that is known."""
+    if conn.info.hooks_log or conn.shadows(LOG_NAMES):
         handler.log_request(code)
         return 0
-    if isinstance(code, HTTPStatus):
-        code = code.value
-    handler.log_message('"%s" %s %s', handler.requestline, str(code), "-")
+    if text is None:
+        text = str(code.value if isinstance(code, Status) else code)
+    handler.log_message('"%s" %s %s', conn.supply_requestline(), text, "-")
     return 0
 
 
@@ -99,16 +102,23 @@ def send_response(self, code, message=None):
     cdef HandlerInfo info
     if conn is None or not conn.info.plain_start:
         return original_send_response(self, code, message)
-    log_response(conn, self, code)
+    info = conn.info
+    if message is not None:
+        known = None
+    elif code is info.last_code:
+        known = info.last_start
+    else:
+        known = info.starts.get(code)
+        info.last_code, info.last_start = code, known
+    log_response(conn, self, code, None if known is None else (<tuple>known)[2])
     info = conn.info
     # The hook above may have done anything, even ended the connection.
-    if plain(self, START_NAMES) is None:
+    if conn.c == NULL or conn.shadows(START_NAMES):
         self.send_response_only(code, message)
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
         return
     entry = info.responses.get(code)
-    known = info.starts.get(code) if message is None else None
     if known is not None and (<tuple>known)[0] is entry:
         start = <bytes>(<tuple>known)[1]
     else:
@@ -116,7 +126,8 @@ def send_response(self, code, message=None):
                  + ("Server: %s\r\n" % info.server_line).encode("latin-1", "strict")
                  + b"Date: ")
         if message is None and len(info.starts) < 128:
-            info.starts[code] = (entry, start)
+            info.starts[code] = (entry, start, str(int(code)))
+            info.last_code = None
     if ts_head_add(&conn.head, <char *>start, len(start)) != 0:
         raise MemoryError
     add_date(conn)

@@ -104,8 +104,7 @@ class BaseServer(_original.BaseServer):
                     waker.wait(None, poll_interval)
                     self.service_actions()
             else:
-                engine.run(poll_interval, lambda: self._BaseServer__shutdown_request,
-                           self.service_actions)
+                engine.run(poll_interval)
         finally:
             # The descriptor may have been closed meanwhile, or be another file by now.
             engine.unlisten(fd if self.socket.fileno() == fd else -1)

@@ -1,0 +1,136 @@
+"""The model of the leader protocol (model/leader.pml), checked exhaustively by spin.
+
+Two halves: the model as it is has no error in any of its configurations, and each
+of a list of plausible mistakes, made in the model, is found. The second half is
+what makes the first worth something.
+
+Needs spin and a C compiler, and is skipped, with the reason, where one is missing.
+With TURBOSERVER_LONG=1 the large configurations run, too (minutes, 2 GB).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MODEL = Path(__file__).parent.parent / "model" / "leader.pml"
+CC = os.environ.get("CC", "cc").split()
+TIMEOUT = 600  # seconds, for one verifier
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("spin") is None, reason="spin is not installed"),
+    pytest.mark.skipif(shutil.which(CC[0]) is None, reason="no C compiler"),
+]
+long_only = pytest.mark.skipif(
+    os.environ.get("TURBOSERVER_LONG") != "1", reason="set TURBOSERVER_LONG=1 to run it"
+)
+
+SAFETY = ["-DSAFETY", "-DNOCLAIM"]
+LIVENESS = ["-DNFAIR=3"]
+SERVED = ["-a", "-f", "-N", "served"]  # the ltl claim, under weak fairness
+
+FLUSH = ["-DN=2", "-DITEMS=2", "-DFLUSH"]
+FLUSH_STOP = ["-DN=2", "-DITEMS=2", "-DFLUSH", "-DEARLY_STOP", "-DRETIRES=0"]
+
+
+def verify(source, tmp_path, defines, compiled, arguments=()):
+    """Returns what the exhaustive verifier of `source` prints."""
+    (tmp_path / "leader.pml").write_text(source)
+    pan = ["-O1", "-w", "-DCOLLAPSE", "-DVECTORSZ=2048", *compiled, "-o", "pan", "pan.c"]
+    run = ["./pan", "-m1000000", *arguments]
+    for command in (["spin", *defines, "-a", "leader.pml"], [*CC, *pan], run):
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def errors(report):
+    # A search that was cut short proves nothing.
+    assert "max search depth too small" not in report, report
+    assert "Search not completed" not in report or "pan:1:" in report, report
+    return int(re.search(r"errors: (\d+)", report)[1])
+
+
+@pytest.mark.parametrize(
+    ("defines", "compiled", "arguments"),
+    [
+        pytest.param(["-DN=3", "-DITEMS=2"], SAFETY, [], id="lead"),
+        pytest.param(FLUSH, SAFETY, [], id="flush"),
+        pytest.param(FLUSH_STOP, SAFETY, [], id="stop"),
+        pytest.param(["-DN=2", "-DITEMS=2"], LIVENESS, SERVED, id="served"),
+        pytest.param([*FLUSH, "-DRETIRES=0"], LIVENESS, SERVED, id="served-flush"),
+        pytest.param(["-DN=3", "-DITEMS=3"], SAFETY, [], id="lead-long", marks=long_only),
+        pytest.param(
+            ["-DN=3", "-DITEMS=2", "-DEARLY_STOP"], SAFETY, [], id="stop-long", marks=long_only
+        ),
+    ],
+)
+def test_no_error(tmp_path, defines, compiled, arguments):
+    report = verify(MODEL.read_text(), tmp_path, defines, compiled, arguments)
+    assert errors(report) == 0, report
+
+
+WAKE = "    if\n    :: asleep -> asleep = false\n    :: else\n    fi;\n"
+ENTER = "    atomic { busy[me] = true; news[me] = true };\n"
+EXIT = "    atomic { !locked[me] -> busy[me] = false; news[me] = true; alive[me] = false };\n"
+TELL = "    if\n    :: idle_waiter -> idle_waiting = false\n    :: else\n    fi;\n"
+CLEAN = "        dirty[i] = false;\n"
+SEND = "        atomic { assert(alive[i] && busy[i]); pending[i] = false }; /* flush() */\n"
+TAKE = ":: word == seen_word -> owner = NONE; next_gen()"
+
+# What somebody might get wrong in leader.c: (in the model, instead, configuration).
+MISTAKES = {
+    "exit stores instead of comparing": ("entered != 0 && word == entered", "entered != 0", FLUSH),
+    "the monitor stores instead of comparing": (
+        TAKE + "\n            :: else -> seen_word = word; goto workers",
+        ":: true -> owner = NONE; next_gen()",
+        FLUSH,
+    ),
+    "nobody idle, and the lead is forgotten": (
+        ":: else -> vacant = true\n        fi;\n        pick",
+        ":: else\n        fi;\n        pick",
+        FLUSH,
+    ),
+    "a follower is given the lead and not woken": ("woken[pick] = true", "skip", FLUSH),
+    "no spare follower": ("coming = true; started++", "skip", FLUSH),
+    "stop wakes no follower": ("woken[i] = woken[i] || idle[i]", "skip", FLUSH),
+    "enter does not wake the monitor": (ENTER + WAKE, ENTER, FLUSH),
+    "enter looks before it stores": (ENTER + WAKE, WAKE + ENTER, FLUSH),
+    "the monitor does not look again before it sleeps": (
+        ":: news[i] -> news[i] = false; quiet = false\n            :: else",
+        ":: else",
+        FLUSH,
+    ),
+    "new output does not wake the monitor": (
+        "        :: asleep -> asleep = false\n        :: else\n        fi\n    fi\n}",
+        "        :: skip\n        fi\n    fi\n}",
+        FLUSH,
+    ),
+    "dirty is cleared after the flush": (CLEAN + SEND, SEND + CLEAN, FLUSH),
+    "exit does not wait for a flush": ("!locked[me] -> busy", "busy", FLUSH),
+    "exit tells no waiter": (TELL, "", FLUSH_STOP),
+    "exit looks for waiters too early": (EXIT + TELL, TELL + EXIT, FLUSH_STOP),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_found(tmp_path, mistake):
+    right, wrong, defines = MISTAKES[mistake]
+    source = MODEL.read_text()
+    assert source.count(right) == 1, "the model has changed: adapt the mistake"
+    report = verify(source.replace(right, wrong), tmp_path, defines, SAFETY)
+    assert errors(report) == 1, report
+
+
+def test_monitor_that_never_takes_is_found(tmp_path):
+    """Ticking for ever is no dead end: only the liveness claim sees it."""
+    source = MODEL.read_text()
+    assert source.count(TAKE) == 1
+    source = source.replace(TAKE, TAKE.replace("word == seen_word", "false"))
+    report = verify(source, tmp_path, ["-DN=2", "-DITEMS=2"], LIVENESS, SERVED)
+    assert errors(report) == 1, report
