@@ -308,6 +308,23 @@ bool ts_reactor_flush(void *conn, void *ctx)
     return ts_out_try_flush(&c->out, c->fd) == TS_OUT_BLOCKED;
 }
 
+void ts_reactor_before_fork(struct ts_reactor *r)
+{
+    uint32_t n = slots_in_use(r);
+    for (uint32_t slot = 0; slot < n; slot++) {
+        struct ts_conn *c = slot_conn(r, slot);
+        if (c->fd >= 0 && ts_out_unsent(&c->out) > 0)
+            ts_out_try_flush(&c->out, c->fd);
+    }
+}
+
+void ts_reactor_forked(struct ts_reactor *r)
+{
+    pthread_mutex_init(&r->slots_lock, NULL);
+    for (uint32_t slot = 0; slot < r->n_slots; slot++)
+        atomic_flag_clear(&slot_conn(r, slot)->out.lock);
+}
+
 void ts_reactor_wake(struct ts_reactor *r)
 {
     ts_poller_wake(r->poller);

@@ -132,6 +132,11 @@ void ts_reactor_forget(struct ts_reactor *r, struct ts_conn *c);
  * True: something is left, the kernel is full. */
 bool ts_reactor_flush(void *conn, void *ctx);
 
+/* Around fork(). Before: what any handler has gathered leaves, so that the child
+ * has no copy to send. In the child: locks that other threads held are open. */
+void ts_reactor_before_fork(struct ts_reactor *r);
+void ts_reactor_forked(struct ts_reactor *r);
+
 /* Makes a leader that waits come back (WOKEN). Any thread. */
 void ts_reactor_wake(struct ts_reactor *r);
 /* No more waiting, no more keeping: every connection closes when its handler

@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from support import (DEADLINE, Client, connect, exchange, fetch, read_exactly, read_until, read_until_eof, respond,
-                     serving, wait_until)
+from support import DEADLINE, Client, connect, exchange, fetch, read_exactly, read_until, respond, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

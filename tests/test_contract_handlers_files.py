@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from support import Client, exchange, fetch, serving
+from support import Client, exchange, fetch, serving, wait_until
 
 
 @pytest.fixture

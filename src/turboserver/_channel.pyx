@@ -11,11 +11,17 @@ import os
 
 from libc.errno cimport EAGAIN, EBADF, EINTR
 from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport (
     TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_in_free, ts_in_reserve, ts_in_unread,
     ts_monotonic_ns, ts_recv, ts_send, ts_wait_fd,
 )
+
+
+# Octets that the engine had read before it found that a connection is not for it:
+# socket -> bytes. Only while a handler class is changed under a running server.
+PRELOADED = {}
 
 
 cdef object os_error(int number):
@@ -123,6 +129,12 @@ cdef class SocketChannel(Channel):
         self.keeps_open = keep_open
         if keep_open:
             sock._io_refs += 1
+            octets = PRELOADED.pop(sock, b"") if PRELOADED else b""
+            if octets:
+                if ts_in_reserve(&self.own, <uint32_t>len(octets)) != 0:
+                    raise MemoryError
+                memcpy(self.own.data, <char *>octets, len(octets))
+                self.own.end = <uint32_t>len(octets)
 
     def __del__(self):
         self.shut()

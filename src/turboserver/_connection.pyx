@@ -200,6 +200,7 @@ cdef class Connection(Channel):
             listener = self.server.socket
             self.sock = socket.socket(listener.family, listener.type, listener.proto,
                                       fileno=self.c.fd)
+            self.sock._io_refs += 1     # rfile and wfile: close() waits for them
             self.c.lent = True
             if self.timeout_ns >= 0:
                 self.sock.settimeout(self.timeout_ns / 1e9)

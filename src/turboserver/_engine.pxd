@@ -16,11 +16,13 @@ cdef class Engine:
     cdef HandlerInfo info
     cdef object max_line        # http.client's limits, as the reactor has them
     cdef object max_headers
+    cdef bint ended             # its threads are going: no use for another serving
     cdef bint forked            # in the child of a fork: inert
     cdef bint calls_verify      # verify_request is overridden
     cdef bint calls_shutdown    # shutdown_request or close_request is overridden
     cdef object fatal           # what a handler raised that ends serve_forever()
     cdef object threads         # live thread objects
+    cdef object serving         # the thread in serve_forever(), or None
     cdef readonly object done   # threading.Event: no thread is left
     cdef object __weakref__
 
@@ -30,6 +32,7 @@ cdef class Engine:
     cdef int lead(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
     cdef Connection connection_for(self, ts_conn *c)
+    cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1
     cdef int make_handler(self, Connection conn) except -1
     cdef bint handle(self, Connection conn, ts_task task)
     cdef int run_plain(self, Connection conn) except -1

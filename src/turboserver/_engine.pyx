@@ -14,9 +14,11 @@ threading.excepthook, or (single worker, not an Exception) out of serve_forever(
 What may not live here: parsing, streams, the public classes.
 """
 
+import atexit
 import http.client
 import http.server
 import os
+import socket
 import sys
 import threading
 import weakref
@@ -29,6 +31,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 from turboserver._address cimport address_of
 from turboserver._channel cimport os_error
+from turboserver._channel import PRELOADED
 from turboserver._connection cimport (
     Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, STAGE_PLAIN, set_latest,
 )
@@ -134,7 +137,10 @@ cdef class Engine:
     # ---- the server's side ------------------------------------------------
 
     def listen(self, int fd):
-        """Start accepting from a listening descriptor, which becomes non-blocking."""
+        """Start accepting from a listening descriptor, which becomes non-blocking.
+
+        False: the engine has ended meanwhile, another one is needed. Raises OSError.
+        """
         cdef int failed
         self.info = study(self.server, self.server.RequestHandlerClass)
         if self.info is None:
@@ -144,14 +150,18 @@ cdef class Engine:
         self.calls_verify = "verify_request" in hooks
         self.calls_shutdown = not hooks.isdisjoint(("shutdown_request", "close_request"))
         self.r.idle_timeout_ns = max(self.info.timeout_ns, 0)
+        if self.ended or self.forked or self.r.stopping:
+            return False
         failed = ts_set_nonblock(fd, True, NULL)
         if failed == 0:
             ts_set_nodelay(fd)
             failed = ts_reactor_listen(self.r, fd)
         if failed != 0:
             raise os_error(-failed)
+        self.serving = threading.current_thread()
         if self.threaded and not self.threads:
             self.start_thread()
+        return True
 
     def unlisten(self, int fd):
         """Accept no more; connections that are open are served on (threaded)."""
@@ -161,6 +171,9 @@ cdef class Engine:
         if fd >= 0:
             ts_set_nonblock(fd, False, NULL)
         ts_reactor_wake(self.r)
+        self.serving = None
+        if EXITING:
+            self.finish_handlers()
 
     def wake(self):
         """Make run() look at the server's state now. Any thread."""
@@ -198,19 +211,21 @@ cdef class Engine:
             return False
         return self.done.wait(timeout)
 
+    def finish_handlers(self):
+        """At the interpreter's end: wait for running handlers, unless they are daemons."""
+        if self.threaded and not self.forked and not getattr(self.server, "daemon_threads", False):
+            self.stop()
+            if self.threads:
+                self.join()
+
     @property
     def connections(self):
         """How many connections are open."""
         return self.r.n_open
 
-    @property
-    def stopping(self):
-        return bool(self.r.stopping) or self.forked
-
     # ---- threads ----------------------------------------------------------
 
     cdef int start_thread(self) except -1:
-        daemon = bool(getattr(self.server, "daemon_threads", False))
         thread = threading.Thread(target=self.work, name=f"turboserver-{len(self.threads) + 1}",
                                   daemon=True)
         self.threads.add(thread)
@@ -219,9 +234,6 @@ cdef class Engine:
         except RuntimeError:
             self.threads.discard(thread)
             raise
-        # Idle engine threads must not hold up the interpreter's end, so none is joined
-        # by it; but handlers and the threads they start find what the server says.
-        thread._daemonic = daemon
         return 0
 
     def work(self):
@@ -229,6 +241,10 @@ cdef class Engine:
         cdef ts_worker *worker = ts_worker_join(self.leader)
         cdef ts_turn turn
         cdef ts_lead role
+        # Idle engine threads must not hold up the interpreter's end, so it does not join
+        # them; but handlers, and the threads they start, find what the server says.
+        threading.current_thread()._daemonic = bool(
+            getattr(self.server, "daemon_threads", False))
         memset(&turn, 0, sizeof(turn))
         try:
             if worker == NULL:
@@ -262,7 +278,8 @@ cdef class Engine:
                     ts_worker_now(worker)
             if c == NULL:
                 if self.r.stopping or self.forked or (self.r.listener < 0 and self.r.n_open == 0):
-                    # Nobody is left to serve: the last thread turns out the light.
+                    # Nobody is left to serve. listen() looks at `ended` with the GIL held.
+                    self.ended = True
                     ts_leader_stop(self.leader)
                     ts_lead_release(self.leader, worker)
                     return 1
@@ -276,10 +293,10 @@ cdef class Engine:
             if not ts_leads(worker):
                 return 0
 
-    def run(self, double poll_interval):
+    def run(self, poll_interval):
         """Serve in this thread (not threaded) until shutdown() has been called.
 
-        poll_interval: seconds; service_actions() is called at least that often.
+        poll_interval: seconds, None for no bound; service_actions() is called at least that often.
         """
         server = self.server
         cdef bint calls_actions = "service_actions" in self.info.decision.server_hooks
@@ -287,7 +304,7 @@ cdef class Engine:
         cdef ts_turn turn
         cdef ts_conn *c
         cdef ts_task task
-        cdef int64_t wait = <int64_t>(poll_interval * 1e9)
+        cdef int64_t wait = nanoseconds(poll_interval)
         if worker == NULL:
             raise RuntimeError("serve_forever() is running already")
         memset(&turn, 0, sizeof(turn))
@@ -342,8 +359,9 @@ cdef class Engine:
             return <Connection>c.owner
         if self.server.RequestHandlerClass is not self.info.factory or not self.info.holds():
             info = study(self.server, self.server.RequestHandlerClass)
-            if info is not None:
-                self.info = info
+            if info is None:
+                return None
+            self.info = info
         conn = Connection.__new__(Connection)
         conn.c = c
         conn.buffer = &c.input
@@ -361,6 +379,9 @@ cdef class Engine:
         cdef Connection conn = self.connection_for(c)
         cdef ts_handler_exit result
         cdef bint keep
+        if conn is None:
+            self.serve_blocking(worker, turn, c)
+            return 0
         while task != TS_TASK_NONE:
             if task == TS_TASK_REQUEST or task == TS_TASK_GENERAL:
                 if task == TS_TASK_REQUEST:
@@ -400,6 +421,29 @@ cdef class Engine:
             else:
                 self.tidy(turn, conn)
                 return 0
+        return 0
+
+    cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1:
+        """The handler class was replaced, or changed, while the server runs, and is not
+        for the reactor lane any more: the standard flow, on this thread."""
+        listener = self.server.socket
+        sock = socket.socket(listener.family, listener.type, listener.proto, fileno=c.fd)
+        address = address_of(&c.peer)
+        PRELOADED[sock] = c.input.data[c.input.head:c.input.end] if c.input.data != NULL else b""
+        c.lent = True
+        ts_handler_enter(self.leader, worker, c, TS_HINT_BLOCKS)
+        try:
+            self.server.finish_request(sock, address)
+        except Exception:
+            self.server.handle_error(sock, address)
+        finally:
+            ts_handler_exit_(self.leader, worker)
+            PRELOADED.pop(sock, None)
+            ts_reactor_forget(self.r, c)
+            try:
+                self.server.shutdown_request(sock)
+            finally:
+                ts_reactor_close(self.r, turn, c)
         return 0
 
     cdef int make_handler(self, Connection conn) except -1:
@@ -556,6 +600,9 @@ cdef class Engine:
         if self.calls_shutdown:
             conn.lend()
         ts_reactor_forget(self.r, c)
+        if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1 and conn.sock is not None:
+            conn.attrs.setdefault("connection", conn.sock)
+            conn.attrs.setdefault("request", conn.sock)
         if conn.sock is not None:
             c.linger = False
             conn.sock._decref_socketios()
@@ -599,13 +646,41 @@ def adopt(handler, request):
 
 
 
+def _before_fork():
+    cdef Engine engine
+    for engine in list(ENGINES):
+        if not engine.forked:
+            ts_reactor_before_fork(engine.r)
+
+
 def _forked():
     cdef Engine engine
     for engine in list(ENGINES):
         engine.forked = True
         ts_leader_forked(engine.leader)
+        ts_reactor_forked(engine.r)
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_before_fork, after_in_child=_forked)
+
+
+cdef bint EXITING = False
+
+
+def _at_exit():
+    """The main thread has ended. With daemon_threads False the interpreter waits for the
+    handlers that run, as it waits for the original's threads; idle connections end."""
+    cdef Engine engine
+    global EXITING
+    EXITING = True
+    for engine in list(ENGINES):
+        # A serve_forever() in a thread that is no daemon keeps the program alive; then
+        # it waits itself, at its end.
+        if engine.serving is None or engine.serving.daemon:
+            engine.finish_handlers()
+
+
+# Before the interpreter joins its threads; atexit would be after that.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)
 
 

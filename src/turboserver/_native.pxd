@@ -189,6 +189,8 @@ cdef extern from "reactor.h" nogil:
     ts_conn *ts_reactor_reap(ts_reactor *r, uint32_t *at)
     void ts_reactor_stop(ts_reactor *r)
     void ts_reactor_wake(ts_reactor *r)
+    void ts_reactor_before_fork(ts_reactor *r)
+    void ts_reactor_forked(ts_reactor *r)
     void ts_reactor_forget(ts_reactor *r, ts_conn *c)
     bint ts_reactor_flush(void *conn, void *ctx) noexcept
 
@@ -230,6 +232,10 @@ cdef extern from "leader.h" nogil:
         uint32_t tick_ns
         bint (*flush)(void *conn, void *ctx) noexcept nogil
         void *ctx
+    enum:
+        TS_HINT_NONE
+        TS_HINT_SUSPECT
+        TS_HINT_BLOCKS
     enum ts_lead:
         TS_LEAD
         TS_LEAD_STOP

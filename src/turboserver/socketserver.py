@@ -92,10 +92,10 @@ class BaseServer(_original.BaseServer):
     def _turbo_serve_engine(self, poll_interval):
         """The reactor lane."""
         engine = self._turbo_engine
-        if engine is None or engine.stopping or engine.done.is_set():
-            engine = self._turbo_engine = Engine(self, lanes.decide(self).threaded)
         fd = self.fileno()
-        engine.listen(fd)
+        if engine is None or not engine.listen(fd):
+            engine = self._turbo_engine = Engine(self, lanes.decide(self).threaded)
+            engine.listen(fd)
         try:
             if engine.threaded:
                 _register_threads(self, engine)
