@@ -59,6 +59,7 @@ void ts_out_free(struct ts_out *out)
     free(out->data);
     out->data = NULL;
     out->pos = out->end = out->cap = 0;
+    out->unsent = 0;
     out->error = 0;
 }
 
@@ -77,6 +78,7 @@ static void lock(struct ts_out *out)
 
 static void unlock(struct ts_out *out)
 {
+    atomic_store_explicit(&out->unsent, out->end - out->pos, memory_order_relaxed);
     atomic_flag_clear_explicit(&out->lock, memory_order_release);
 }
 
@@ -116,6 +118,12 @@ static int send_locked(struct ts_out *out, int fd, const char *extra,
     return result;
 }
 
+static int flush_locked(struct ts_out *out, int fd)
+{
+    size_t none;
+    return out->error != 0 ? -out->error : send_locked(out, fd, "", 0, &none);
+}
+
 static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
 {
     if (out->cap - out->end < len) {
@@ -138,7 +146,8 @@ static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
         out->pos = 0;
         out->end = unsent;
     }
-    memcpy(out->data + out->end, data, len);
+    if (len > 0) /* data may be NULL until there is something to keep */
+        memcpy(out->data + out->end, data, len);
     out->end += len;
     return 0;
 }
@@ -166,21 +175,17 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
 
 int ts_out_flush(struct ts_out *out, int fd)
 {
-    size_t none;
     lock(out);
-    int result = out->error != 0 ? -out->error
-                                 : send_locked(out, fd, NULL, 0, &none);
+    int result = flush_locked(out, fd);
     unlock(out);
     return result;
 }
 
 int ts_out_try_flush(struct ts_out *out, int fd)
 {
-    size_t none;
     if (!try_lock(out))
         return TS_OUT_BLOCKED;
-    int result = out->error != 0 ? -out->error
-                                 : send_locked(out, fd, NULL, 0, &none);
+    int result = flush_locked(out, fd);
     unlock(out);
     return result;
 }

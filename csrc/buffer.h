@@ -61,8 +61,9 @@ void ts_in_free(struct ts_in *in);
 
 struct ts_out {
     atomic_flag lock;
-    int error;     /* errno of the first failed send; sticky */
-    uint32_t pos;  /* data[pos, end) is unsent */
+    _Atomic int error;       /* errno of the first failed send; sticky */
+    _Atomic uint32_t unsent; /* end - pos, for those who have not the lock */
+    uint32_t pos;            /* data[pos, end) is unsent */
     uint32_t end;
     uint32_t cap;
     char *data;
@@ -71,10 +72,12 @@ struct ts_out {
 void ts_out_init(struct ts_out *out);
 void ts_out_free(struct ts_out *out);
 
-/* Octets not yet taken by the kernel. A hint when another thread may write. */
+/* Octets not yet taken by the kernel. When another thread may write or flush
+ * they can be others before the caller has looked: what has to be known of the
+ * moment of a write (was the buffer empty?) is not to be had from here. */
 static inline uint32_t ts_out_unsent(const struct ts_out *out)
 {
-    return out->end - out->pos;
+    return atomic_load_explicit(&out->unsent, memory_order_relaxed);
 }
 
 enum { TS_OUT_KEPT, TS_OUT_SENT, TS_OUT_BLOCKED };

@@ -31,7 +31,9 @@ bool ts_conn_claim(struct ts_conn *c, uint32_t gen, bool hup)
 
 bool ts_conn_claim_parked(struct ts_conn *c)
 {
-    uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
+    /* seq_cst, as in release: who stops sets a flag and then looks here, who
+     * parks does the reverse, and one of the two must see the other. */
+    uint64_t word = atomic_load(&c->word);
     while (!(word & TS_WORD_OWNED)) {
         if (atomic_compare_exchange_weak_explicit(&c->word, &word,
                                                   word | TS_WORD_OWNED,
@@ -89,6 +91,7 @@ void ts_conn_reset(struct ts_conn *c)
     ts_out_free(&c->out);
     c->fd = -1;
     c->owner = NULL;
+    atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
     uint64_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
     uint64_t gen = (uint32_t)(ts_conn_generation(word) + 1);
     /* Free connections count as owned: no event, no sweep may claim them. */
@@ -190,7 +193,7 @@ int ts_conn_skip_body(struct ts_conn *c)
         if (c->body_left == 0)
             c->body = TS_BODY_NONE;
     } else if (c->body == TS_BODY_CHUNKED) {
-        skip = follow_chunked(c, c->in.data + c->in.pos, have);
+        skip = have > 0 ? follow_chunked(c, c->in.data + c->in.pos, have) : 0;
     } else {
         skip = 0;
     }

@@ -74,7 +74,8 @@ int ts_head_add(struct ts_head *head, const char *data, size_t len)
     int failed = ts_head_reserve(head, len);
     if (failed)
         return failed;
-    memcpy(head->data + head->len, data, len);
+    if (len > 0) /* head->data may be NULL until there is something to keep */
+        memcpy(head->data + head->len, data, len);
     head->len += (uint32_t)len;
     return 0;
 }

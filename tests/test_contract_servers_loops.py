@@ -111,7 +111,7 @@ class TestHandleRequest:
         assert server.handle_request() is None
 
     def test_after_serve_forever(self, server):
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         assert fetch(server).status == 200
         server.shutdown()
@@ -135,7 +135,7 @@ class TestHandleRequest:
                     self.handle_request()
 
         with Server(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_until_stopped)
+            thread = threading.Thread(target=server.serve_until_stopped, daemon=True)
             thread.start()
             assert fetch(server, "/").status == fetch(server, "/stop").status == 200
             thread.join(DEADLINE)
@@ -223,7 +223,7 @@ class TestShutdown:
                 threading.Thread(target=self.server.shutdown).start()
 
         with backend.http_server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             assert fetch(server).status == 200
             thread.join(DEADLINE)
@@ -237,14 +237,14 @@ class TestShutdown:
                 respond(self)
 
         with backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             assert fetch(server).status == 200
             thread.join(DEADLINE)
             assert not thread.is_alive()
 
     def test_twice_and_after_the_end(self, server):
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         fetch(server)
         server.shutdown()
@@ -253,7 +253,7 @@ class TestShutdown:
 
     def test_serve_again_after_shutdown(self, server):
         for unused in range(3):
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
             thread.start()
             assert fetch(server).status == 200
             server.shutdown()
@@ -269,7 +269,7 @@ class TestShutdown:
                 respond(self, b"late")
 
         with backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             with Client(server) as client:
                 client.send(GET)
@@ -288,7 +288,7 @@ class TestShutdown:
                 respond(self)
 
         with backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
             thread.start()
             with Client(server) as client:
                 assert client.request().status == 200
@@ -313,7 +313,7 @@ class TestServerClose:
 
     def test_serve_inside_with_and_close_there(self, server):
         with server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             assert fetch(server).status == 200
             server.shutdown()

@@ -484,7 +484,7 @@ class TestBlockOnClose:
             block_on_close = block
 
         server = Server(("127.0.0.1", 0), Handler)
-        serving_thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        serving_thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         serving_thread.start()
         with connect(server):
             assert entered.wait(DEADLINE)

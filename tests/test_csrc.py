@@ -70,7 +70,7 @@ def sanitizer_works(sanitize, tmp_path):
     return built.returncode == 0 and run([program]).returncode == 0
 
 
-@pytest.mark.parametrize(("source", "group"), cases())
+@pytest.mark.parametrize(("source", "group"), list(cases()))
 def test_c(source, group, tmp_path):
     needs = needs_of(source)
     sanitize = []

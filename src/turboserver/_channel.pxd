@@ -18,6 +18,7 @@ cdef class Channel:
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1
     cdef int flush(self) except -1
     cdef int expose(self) except -1
+    cdef object socket(self)
     cdef int shut(self) except -1
 
 

@@ -111,6 +111,10 @@ cdef class Channel:
         self.flush()
         return self.handle()
 
+    cdef object socket(self):
+        """The socket object, for the program to use as it likes."""
+        return self.sock
+
     cdef int shut(self) except -1:
         """One of the streams was closed."""
         return 0

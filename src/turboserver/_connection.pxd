@@ -50,7 +50,6 @@ cdef class Connection(Channel):
     cdef int begin(self) except -1
     cdef int forget_request(self) except -1
     cdef bint shadows(self, tuple names)
-    cdef object lend(self)
     cdef char *head_start(self)
     cdef object text(self, uint32_t off, uint32_t length)
     cdef object supply(self, int which)

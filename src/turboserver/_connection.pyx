@@ -15,7 +15,7 @@ they hold the GIL. What may not live here: the event loop (_engine.pyx), parsing
 (_request.pyx), response lines (_response.pyx).
 """
 
-import socket
+from socket import socket as Socket
 
 from cpython.dict cimport PyDict_Contains, PyDict_SetItem
 from cpython.ref cimport PyObject, Py_REFCNT
@@ -187,7 +187,7 @@ cdef class Connection(Channel):
         self.attrs = attrs
         return 0
 
-    cdef object lend(self):
+    cdef object socket(self):
         """The socket object. It owns the descriptor from now on, and every write
         leaves at once, so that it cannot overtake what the program sends itself."""
         if self.sock is None:
@@ -198,8 +198,8 @@ cdef class Connection(Channel):
             except OSError:
                 pass  # whoever writes next meets it
             listener = self.server.socket
-            self.sock = socket.socket(listener.family, listener.type, listener.proto,
-                                      fileno=self.c.fd)
+            self.sock = Socket(listener.family, listener.type, listener.proto,
+                               fileno=self.c.fd)
             self.sock._io_refs += 1     # rfile and wfile: close() waits for them
             self.c.lent = True
             if self.timeout_ns >= 0:
@@ -253,7 +253,7 @@ cdef class Connection(Channel):
                 self.writer = ResponseWriter(self)
             return self.writer
         if which == CONNECTION:
-            return self.lend()
+            return self.socket()
         if which == CLOSE_CONNECTION:
             return self.close_connection
         if which == HEADERS_BUFFER:

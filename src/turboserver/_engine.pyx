@@ -452,7 +452,7 @@ cdef class Engine:
             conn.attach(info.cls.__new__(info.cls))
         else:
             # An __init__ of the program's own may keep the socket it is handed.
-            request = conn.lend() if info.forwards_request else conn
+            request = conn.socket() if info.forwards_request else conn
             CONSTRUCTING[id(request)] = conn
             try:
                 info.factory(request, conn.client_address, self.server)
@@ -512,7 +512,8 @@ cdef class Engine:
         """BaseHTTPRequestHandler.handle_one_request for a plain head."""
         handler = conn.handler
         try:
-            if conn.info.hooks_parse or conn.shadows(("parse_request",)):
+            if (conn.info.hooks_parse or not conn.info.plain_message
+                    or conn.shadows(("parse_request", "MessageClass"))):
                 conn.attrs["raw_requestline"] = conn.supply_raw_requestline()
                 conn.c.input.pos = conn.c.input.head + conn.c.req.line_len
                 if not handler.parse_request():
@@ -541,7 +542,7 @@ cdef class Engine:
                 self.make_handler(conn)
             if not self.calls_verify:
                 return True
-            return bool(self.server.verify_request(conn.lend(), conn.client_address))
+            return bool(self.server.verify_request(conn.socket(), conn.client_address))
         except BaseException:
             self.failed(conn)
             return False
@@ -553,7 +554,7 @@ cdef class Engine:
         kind, error, trace = sys.exc_info()
         if isinstance(error, Exception):
             try:
-                self.server.handle_error(conn.lend(), conn.client_address)
+                self.server.handle_error(conn.socket(), conn.client_address)
                 return 0
             except BaseException as raised:
                 kind, error, trace = type(raised), raised, raised.__traceback__
@@ -598,7 +599,7 @@ cdef class Engine:
         except BaseException:
             self.failed(conn)
         if self.calls_shutdown:
-            conn.lend()
+            conn.socket()
         ts_reactor_forget(self.r, c)
         if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1 and conn.sock is not None:
             conn.attrs.setdefault("connection", conn.sock)

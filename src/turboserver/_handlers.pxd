@@ -19,6 +19,8 @@ cdef class HandlerInfo:
     cdef bint plain_start           # ... and Server and Date too
     cdef bint plain_end             # flush_headers is not overridden
     cdef bint http11                # protocol_version >= "HTTP/1.1"
+    cdef bint asks_protocol         # protocol_version is no plain str: each handler is asked
+    cdef bint plain_message         # MessageClass is http.client.HTTPMessage
 
     cdef object protocol            # protocol_version
     cdef object server_line         # server_version + ' ' + sys_version

@@ -84,7 +84,9 @@ cdef HandlerInfo study(object server, object factory):
     info.plain_line = info.plain_line and "send_response_only" not in hooks
     info.plain_end = "flush_headers" not in hooks
     info.protocol = cls.protocol_version if info.plain_line else None
-    info.http11 = info.plain_line and cls.protocol_version >= "HTTP/1.1"
+    info.asks_protocol = not is_plain_str(cls, "protocol_version")
+    info.http11 = not info.asks_protocol and cls.protocol_version >= "HTTP/1.1"
+    info.plain_message = cls.MessageClass is http.client.HTTPMessage
     info.server_line = f"{cls.server_version} {cls.sys_version}" if info.plain_start else None
     info.responses = cls.responses if info.plain_line else {}
     info.starts = {}

@@ -20,7 +20,8 @@ import threading
 _MODULES = ("socketserver", "http.server", "wsgiref.simple_server")
 
 # Functions whose default arguments name classes: module, name.
-_WITH_DEFAULTS = (("http.server", "test"), ("wsgiref.simple_server", "make_server"))
+_WITH_DEFAULTS = (("http.server", "test"), ("http.server", "_make_server"),
+                  ("wsgiref.simple_server", "make_server"))
 
 _lock = threading.Lock()
 _replaced: dict[tuple[str, str], tuple[type, type]] = {}    # (module, name) -> (original, ours)

@@ -38,6 +38,9 @@ cdef object original_send_header = _Original.send_header
 cdef object original_end_headers = _Original.end_headers
 cdef object original_flush_headers = _Original.flush_headers
 
+# 3.15's log_request() leaves a note for log_message(), which colours that line by it.
+cdef bint LEAVES_NOTE = hasattr(_Original, "_colorize_request")
+
 # The date of the present second, for whichever thread holds the GIL.
 cdef ts_date DATE
 DATE.second = -1
@@ -88,7 +91,12 @@ cdef int log_response(Connection conn, handler, code, text) except -1:
         return 0
     if text is None:
         text = str(code.value if isinstance(code, Status) else code)
+    attrs = conn.attrs
+    if LEAVES_NOTE:
+        attrs["_log_request_info"] = (text, "-")
     handler.log_message('"%s" %s %s', conn.supply_requestline(), text, "-")
+    if LEAVES_NOTE:
+        attrs.pop("_log_request_info", None)    # as good as the None it is after use
     return 0
 
 

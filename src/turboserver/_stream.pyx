@@ -11,6 +11,7 @@ What may not live here: sockets, time-outs, protocol.
 """
 
 import io
+import socket
 
 from cpython.buffer cimport (
     PyBUF_CONTIG, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer,
@@ -250,6 +251,13 @@ cdef class RequestReader:
     @property
     def mode(self):
         return "rb"
+
+    @property
+    def raw(self):
+        """An unbuffered file of the socket."""
+        sock = self.source().socket()
+        sock._io_refs += 1      # until it is closed or forgotten
+        return socket.SocketIO(sock, "r")
 
     def readable(self):
         self.source()

@@ -25,9 +25,11 @@ class BadFraming(ValueError):
 def body_framing(headers, request_version):
     """Return (length, chunked) of the body: length in octets or None, chunked a bool.
 
-    headers: a message with get_all(); request_version: as "HTTP/1.1".
-    Raises BadFraming.
+    headers: a message with get_all(), or {} (of HTTP/0.9 from 3.14 on); request_version: as
+    "HTTP/1.1". Raises BadFraming.
     """
+    if not headers:
+        return None, False
     codings = headers.get_all("Transfer-Encoding") or ()
     lengths = headers.get_all("Content-Length") or ()
     length = _length(lengths) if lengths else None

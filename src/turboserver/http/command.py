@@ -22,7 +22,8 @@ import posixpath
 import socket
 import sys
 
-from turboserver.http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer, ThreadingHTTPSServer
+from turboserver.http.server import (
+    SimpleHTTPRequestHandler, ThreadingHTTPServer, ThreadingHTTPSServer, header_names)
 
 _MAX_PORT = 65535
 _OCTETS = "application/octet-stream"
@@ -46,7 +47,9 @@ def main(argv=None):
         host, port = server.socket.getsockname()[:2]
         scheme = "HTTPS" if arguments.tls_cert else "HTTP"
         url_host = f"[{host}]" if ":" in host else host
-        print(f"Serving {scheme} on {host} port {port} ({scheme.lower()}://{url_host}:{port}/) ...", flush=True)
+        serving, url, reset = _colours()
+        print(f"{serving}Serving {scheme} on {host} port {port}{reset} "
+              f"({url}{scheme.lower()}://{url_host}:{port}/{reset}) ...", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -62,15 +65,24 @@ def _parser():
     add("-d", "--directory", help="serve this directory (default: current directory)")
     add("-p", "--protocol", metavar="VERSION", default="HTTP/1.0",
         help="conform to this HTTP version (default: %(default)s)")
+    add("--content-type", default=_OCTETS, help="default content type for unknown extensions (default: %(default)s)")
     add("--tls-cert", metavar="PATH", help="path to the TLS certificate chain file")
     add("--tls-key", metavar="PATH", help="path to the TLS key file")
     add("--tls-password-file", metavar="PATH", help="path to the password file for the TLS key")
-    add("-H", "--header", nargs=2, action="append", metavar=("NAME", "VALUE"), default=[],
-        help="send this header with successful responses (can be given several times)")
-    add("--content-type", metavar="TYPE", default=_OCTETS,
-        help="content type of files whose extension tells none (default: %(default)s)")
     add("port", type=int, nargs="?", default=8000, help="bind to this port (default: %(default)s)")
+    add("-H", "--header", nargs=2, action="append", metavar=("HEADER", "VALUE"), default=[],
+        help="Add a custom response header (can be specified multiple times)")
     return parser
+
+
+def _colours():
+    """What 3.15 puts before the start-up line, before its URL and after each of them."""
+    try:
+        from _colorize import get_theme
+        theme = get_theme().http_server
+    except (ImportError, AttributeError):
+        return "", "", ""
+    return theme.serving, theme.url, theme.reset
 
 
 def _split_headers(argv):
@@ -137,7 +149,8 @@ def _handler(arguments):
 
 
 class _ExtraHeaders:
-    """3.15's extra_response_headers for older SimpleHTTPRequestHandlers: with status 200 only."""
+    """3.15's extra_response_headers for older SimpleHTTPRequestHandlers: with status 200 only,
+    and never beside a header of that name that is sent anyway."""
 
     def send_response(self, code, message=None):
         self._answers_ok = code == 200
@@ -145,8 +158,10 @@ class _ExtraHeaders:
 
     def end_headers(self):
         if self.__dict__.pop("_answers_ok", False):
+            sent = header_names(self)
             for name, value in self.extra_response_headers:
-                self.send_header(name, value)
+                if name.lower() not in sent:
+                    self.send_header(name, value)
         super().end_headers()
 
 

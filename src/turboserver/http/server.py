@@ -42,6 +42,11 @@ def _name_without_asking(host):
     return "localhost" if address.is_loopback else host
 
 
+def header_names(handler):
+    """Names, in lower case, of the headers that wait to be sent."""
+    return {line.decode("latin-1").partition(":")[0].lower() for line in getattr(handler, "_headers_buffer", ())}
+
+
 if accelerated:
     from .._connection import Supplied
     from .._request import parse_request
@@ -87,6 +92,14 @@ if accelerated:
     # The original first: what it defines for files comes before our general part.
     class SimpleHTTPRequestHandler(_original.SimpleHTTPRequestHandler, BaseHTTPRequestHandler):
         """http.server.SimpleHTTPRequestHandler: files below a directory."""
+
+        if hasattr(_original.SimpleHTTPRequestHandler, "_send_extra_response_headers"):
+            def _send_extra_response_headers(self):
+                # 3.15's asks a list that its send_header() keeps beside the buffer.
+                sent = header_names(self)
+                for name, value in self.extra_response_headers or ():
+                    if name.lower() not in sent:
+                        self.send_header(name, value)
 
     if hasattr(_original, "CGIHTTPRequestHandler"):
         class CGIHTTPRequestHandler(_original.CGIHTTPRequestHandler, SimpleHTTPRequestHandler):
