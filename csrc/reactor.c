@@ -8,8 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEY_LISTENER (UINT64_MAX - 1)
-
 /* How often deadlines are looked at, while there are any. */
 #define SWEEP_NS 100000000ull
 
@@ -33,11 +31,20 @@ int ts_reactor_new(struct ts_reactor **out, const char *backend)
         free(r);
         return failed;
     }
-    pthread_mutex_init(&r->slots_lock, NULL);
+    if ((failed = ts_slots_init(&r->slots)) != 0)
+        goto fail_slots;
+    if ((failed = ts_acceptor_init(&r->acceptor)) != 0)
+        goto fail_acceptor;
     ts_limits_init(&r->limits);
-    atomic_store(&r->listener, -1);
     *out = r;
     return 0;
+
+fail_acceptor:
+    ts_slots_free(&r->slots);
+fail_slots:
+    ts_poller_close(r->poller);
+    free(r);
+    return failed;
 }
 
 void ts_reactor_free(struct ts_reactor *r)
@@ -45,15 +52,8 @@ void ts_reactor_free(struct ts_reactor *r)
     if (r == NULL)
         return;
     ts_poller_close(r->poller);
-    for (uint32_t i = 0; i < r->n_slots; i++) {
-        struct ts_conn *c = &r->chunks[i / TS_SLOTS_CHUNK][i % TS_SLOTS_CHUNK];
-        free(c->req);
-        ts_in_free(&c->in);
-        ts_out_free(&c->out);
-    }
-    for (uint32_t i = 0; i * TS_SLOTS_CHUNK < r->n_slots; i++)
-        free(r->chunks[i]);
-    pthread_mutex_destroy(&r->slots_lock);
+    ts_acceptor_free(&r->acceptor);
+    ts_slots_free(&r->slots);
     free(r);
 }
 
@@ -107,160 +107,103 @@ static void give_back(struct ts_turn *turn, struct ts_conn *c)
     }
 }
 
-/* ---- slots -------------------------------------------------------------- */
-
-static struct ts_conn *slot_conn(struct ts_reactor *r, uint32_t slot)
-{
-    return &r->chunks[slot / TS_SLOTS_CHUNK][slot % TS_SLOTS_CHUNK];
-}
-
-static struct ts_conn *slot_take(struct ts_reactor *r)
-{
-    pthread_mutex_lock(&r->slots_lock);
-    if (r->free == NULL && r->n_slots < TS_SLOTS_CHUNK * TS_CHUNKS_MAX) {
-        struct ts_conn *chunk = calloc(TS_SLOTS_CHUNK, sizeof *chunk);
-        if (chunk != NULL) {
-            r->chunks[r->n_slots / TS_SLOTS_CHUNK] = chunk;
-            for (uint32_t i = TS_SLOTS_CHUNK; i-- > 0;) {
-                chunk[i].slot = r->n_slots + i;
-                chunk[i].fd = -1;
-                atomic_store(&chunk[i].word, TS_WORD_OWNED);
-                atomic_flag_clear(&chunk[i].out.lock);
-                chunk[i].next_free = r->free;
-                r->free = &chunk[i];
-            }
-            r->n_slots += TS_SLOTS_CHUNK;
-        }
-    }
-    struct ts_conn *c = r->free;
-    if (c != NULL)
-        r->free = c->next_free;
-    pthread_mutex_unlock(&r->slots_lock);
-    return c;
-}
-
-static void slot_give(struct ts_reactor *r, struct ts_conn *c)
-{
-    ts_conn_reset(c);
-    pthread_mutex_lock(&r->slots_lock);
-    c->next_free = r->free;
-    r->free = c;
-    pthread_mutex_unlock(&r->slots_lock);
-    atomic_fetch_sub(&r->n_open, 1);
-}
-
-static uint32_t slots_in_use(struct ts_reactor *r)
-{
-    pthread_mutex_lock(&r->slots_lock);
-    uint32_t n = r->n_slots;
-    pthread_mutex_unlock(&r->slots_lock);
-    return n;
-}
-
 /* ---- accepting ---------------------------------------------------------- */
 
 int ts_reactor_listen(struct ts_reactor *r, int fd)
 {
-    atomic_store(&r->listener, fd);
-    int failed = ts_poller_add(r->poller, fd, KEY_LISTENER,
-                               TS_POLL_READ | TS_POLL_LEVEL);
-    if (failed)
-        atomic_store(&r->listener, -1);
-    return failed;
+    return ts_acceptor_listen(&r->acceptor, r->poller, fd);
 }
 
 void ts_reactor_unlisten(struct ts_reactor *r)
 {
-    int fd = atomic_exchange(&r->listener, -1);
-    if (fd >= 0)
-        ts_poller_remove(r->poller, fd, KEY_LISTENER);
-}
-
-static void pause_accept(struct ts_reactor *r, int fd)
-{
-    r->accept_paused = true;
-    r->accept_resume = ts_monotonic_ns() + TS_ACCEPT_PAUSE_NS;
-    ts_poller_change(r->poller, fd, KEY_LISTENER, TS_POLL_LEVEL);
-}
-
-static void resume_accept(struct ts_reactor *r)
-{
-    int fd = atomic_load(&r->listener);
-    r->accept_paused = false;
-    if (fd >= 0)
-        ts_poller_change(r->poller, fd, KEY_LISTENER,
-                         TS_POLL_READ | TS_POLL_LEVEL);
+    ts_acceptor_unlisten(&r->acceptor, r->poller);
 }
 
 /* The next waiting connection, or NULL when there is none for now. */
 static struct ts_conn *accept_one(struct ts_reactor *r)
 {
-    int listener = atomic_load(&r->listener);
-    if (listener < 0)
-        return NULL;
-    struct ts_conn *c = slot_take(r);
-    if (c == NULL) {
-        pause_accept(r, listener);
-        return NULL;
+    struct ts_conn *c = ts_slots_take(&r->slots);
+    int fd = c != NULL ? ts_acceptor_accept(&r->acceptor, &c->peer) : -ENOMEM;
+    if (fd >= 0) {
+        ts_conn_open(c, fd);
+        c->idle_ns = r->idle_timeout_ns;
+        atomic_fetch_add(&r->n_open, 1);
+        return c;
     }
-    int fd = ts_accept(listener, &c->peer);
-    if (fd < 0) {
-        if (fd != -EAGAIN)
-            pause_accept(r, listener);
-        pthread_mutex_lock(&r->slots_lock);
-        c->next_free = r->free;
-        r->free = c;
-        pthread_mutex_unlock(&r->slots_lock);
-        return NULL;
-    }
-    ts_conn_open(c, fd);
-    c->idle_ns = r->idle_timeout_ns;
-    atomic_fetch_add(&r->n_open, 1);
-    return c;
+    if (fd != -EAGAIN)
+        ts_acceptor_pause(&r->acceptor, r->poller, ts_monotonic_ns());
+    if (c != NULL)
+        ts_slots_give(&r->slots, c);
+    return NULL;
 }
 
 /* ---- parking and closing ------------------------------------------------ */
 
-/* False: the caller still owns the connection, which has news or is broken. */
-static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
+/* How long a connection may wait in the poller, from now on. */
+static void set_deadline(struct ts_reactor *r, struct ts_conn *c)
+{
+    uint64_t wait = c->phase == TS_PHASE_LINGER ? TS_LINGER_NS : c->idle_ns;
+    if (wait == 0) {
+        atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
+        return;
+    }
+    if (c->phase == TS_PHASE_LINGER &&
+        atomic_load_explicit(&c->deadline, memory_order_relaxed) != 0)
+        return; /* one for the whole of it, however much the peer sends */
+    atomic_store_explicit(&c->deadline, ts_monotonic_ns() + wait,
+                          memory_order_relaxed);
+    /* A sweep sees the deadline, or its own exchange came before this one and
+     * the next sweep sees it. A leader that waits without an end is told. */
+    if (!atomic_exchange_explicit(&r->timed, true, memory_order_acq_rel))
+        ts_poller_wake(r->poller);
+}
+
+/* Where the poller has to look. A peer that is to read is not asked for more:
+ * what it sends meanwhile is reported when the interest changes back. */
+static int set_interest(struct ts_reactor *r, struct ts_conn *c)
 {
     bool write = c->phase == TS_PHASE_FLUSH;
-    uint64_t wait = c->phase == TS_PHASE_LINGER ? TS_LINGER_NS
-        : c->phase == TS_PHASE_FLUSH            ? 0
-                                                : c->idle_ns;
-    if (wait > 0 && !(c->phase == TS_PHASE_LINGER &&
-                      atomic_load_explicit(&c->deadline, memory_order_relaxed))) {
-        atomic_store_explicit(&c->deadline, ts_monotonic_ns() + wait,
-                              memory_order_relaxed);
-        atomic_store_explicit(&r->timed, true, memory_order_relaxed);
-    } else if (wait == 0) {
-        atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
-    }
-    give_back(turn, c);
-    int failed = 0;
-    uint32_t interest = TS_POLL_READ | (write ? TS_POLL_WRITE : 0u);
+    uint32_t interest = write ? TS_POLL_WRITE : TS_POLL_READ;
+    int failed;
     if (!c->registered) {
         failed = ts_poller_add(r->poller, c->fd, ts_conn_key(c), interest);
+        /* In already: forgotten, but not closed yet; or a program closed it
+         * that it was lent to, and the kernel has used its number again. */
+        if (failed == -EEXIST)
+            failed = ts_poller_change(r->poller, c->fd, ts_conn_key(c), interest);
         c->registered = failed == 0;
-        c->wants_write = write;
     } else if (c->wants_write != write) {
         failed = ts_poller_change(r->poller, c->fd, ts_conn_key(c), interest);
-        c->wants_write = write;
     } else {
         failed = ts_poller_rearm(r->poller, c->fd, ts_conn_key(c));
     }
-    if (TS_UNLIKELY(failed)) {
-        c->broken = true;
-        return false;
-    }
+    c->wants_write = write;
+    return failed;
+}
+
+/* False: the caller still owns the connection, which has news or is broken. */
+static bool release(struct ts_reactor *r, struct ts_conn *c)
+{
     if (!ts_conn_release(c))
         return false;
-    /* A stop that swept before the release has not seen this one. */
+    /* A stop that reaped before the release has not seen this one. */
     if (TS_UNLIKELY(atomic_load(&r->stopping)) && ts_conn_claim_parked(c)) {
         c->broken = true;
         return false;
     }
     return true;
+}
+
+/* As release. */
+static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
+{
+    set_deadline(r, c);
+    give_back(turn, c);
+    if (TS_UNLIKELY(set_interest(r, c) != 0)) {
+        c->broken = true;
+        return false;
+    }
+    return release(r, c);
 }
 
 static void destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
@@ -272,7 +215,9 @@ static void destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *
     give_back(turn, c);
     free(c->req);
     c->req = NULL;
-    slot_give(r, c);
+    ts_conn_reset(c);
+    ts_slots_give(&r->slots, c);
+    atomic_fetch_sub(&r->n_open, 1);
 }
 
 void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
@@ -288,6 +233,7 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
         c->readable = true;
         c->skip_budget = TS_SKIP_MAX;
         c->in.head = c->in.pos = c->in.end = 0;
+        atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
         ts_reactor_go_on(r, turn, c);
         return;
     }
@@ -327,6 +273,7 @@ void ts_reactor_forked(struct ts_reactor *r)
 
 void ts_reactor_wake(struct ts_reactor *r)
 {
+    atomic_store(&r->woken, true);
     ts_poller_wake(r->poller);
 }
 
@@ -338,9 +285,9 @@ void ts_reactor_stop(struct ts_reactor *r)
 
 struct ts_conn *ts_reactor_reap(struct ts_reactor *r, uint32_t *at)
 {
-    uint32_t n = slots_in_use(r);
+    uint32_t n = ts_slots_count(&r->slots);
     while (*at < n) {
-        struct ts_conn *c = slot_conn(r, (*at)++);
+        struct ts_conn *c = ts_slots_at(&r->slots, (*at)++);
         if (ts_conn_claim_parked(c))
             return c;
     }
@@ -490,7 +437,11 @@ enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
                              struct ts_conn *c, bool keep)
 {
     TS_ASSERT(c->phase == TS_PHASE_HANDLER);
-    c->keep = keep && !c->broken && !atomic_load_explicit(&r->stopping, memory_order_relaxed);
+    /* Nothing can be sent any more; a lent descriptor may be closed, even be
+     * another file by now. */
+    if (TS_UNLIKELY(c->broken))
+        return gone(r, turn, c);
+    c->keep = keep && !atomic_load_explicit(&r->stopping, memory_order_relaxed);
     c->skip_budget = TS_SKIP_MAX;
     if (c->keep && ts_conn_body_done(c)) {
         next_request(c);
@@ -532,25 +483,27 @@ static enum ts_task opened(struct ts_reactor *r, struct ts_turn *turn,
     return r->announce ? TS_TASK_OPENED : ts_reactor_go_on(r, turn, c);
 }
 
-/* One connection whose deadline has passed, or NULL. */
+/* One connection whose deadline has passed, or NULL when the sweep is through.
+ * It goes on where the one before stopped. */
 static struct ts_conn *sweep(struct ts_reactor *r, uint64_t now)
 {
-    uint32_t n = slots_in_use(r);
+    uint32_t n = ts_slots_count(&r->slots);
     if (r->sweep_at == 0) /* set again by every deadline that is left */
-        atomic_store_explicit(&r->timed, false, memory_order_relaxed);
+        atomic_exchange_explicit(&r->timed, false, memory_order_acq_rel);
     while (r->sweep_at < n) {
-        struct ts_conn *c = slot_conn(r, r->sweep_at++);
+        struct ts_conn *c = ts_slots_at(&r->slots, r->sweep_at++);
         uint64_t deadline = atomic_load_explicit(&c->deadline, memory_order_relaxed);
         if (deadline == 0)
             continue;
         if (deadline > now || !ts_conn_claim_parked(c)) {
-            atomic_store_explicit(&r->timed, true, memory_order_relaxed);
+            if (!atomic_load_explicit(&r->timed, memory_order_relaxed))
+                atomic_exchange_explicit(&r->timed, true, memory_order_acq_rel);
             continue;
         }
         deadline = atomic_load_explicit(&c->deadline, memory_order_relaxed);
         if (deadline != 0 && deadline <= now)
             return c;
-        if (!ts_conn_release(c))
+        if (!release(r, c))
             return c;
     }
     r->sweep_at = 0;
@@ -572,34 +525,21 @@ static enum ts_task swept(struct ts_reactor *r, struct ts_turn *turn,
     return TS_TASK_TIMEOUT;
 }
 
-/* How long the poller may wait, in ms: the caller's bound, the next sweep, the
- * end of a pause in accepting. */
-static int wait_ms(struct ts_reactor *r, int64_t wait_ns)
+/* Whether the clock has to be looked at before the next wait. */
+static bool is_timed(struct ts_reactor *r)
 {
-    if (atomic_load_explicit(&r->timed, memory_order_relaxed) || r->accept_paused) {
-        uint64_t now = ts_monotonic_ns();
-        uint64_t until = UINT64_MAX;
-        if (atomic_load_explicit(&r->timed, memory_order_relaxed))
-            until = r->next_sweep;
-        if (r->accept_paused && r->accept_resume < until)
-            until = r->accept_resume;
-        int64_t left = until > now ? (int64_t)(until - now) : 0;
-        if (wait_ns < 0 || left < wait_ns)
-            wait_ns = left;
-    }
-    if (wait_ns < 0)
-        return -1;
-    int64_t ms = (wait_ns + 999999) / 1000000;
-    return ms > 3600000 ? 3600000 : (int)ms;
+    return atomic_load_explicit(&r->timed, memory_order_relaxed) ||
+           r->sweep_at != 0 || r->acceptor.paused;
 }
 
 static enum ts_task look_at_clock(struct ts_reactor *r, struct ts_turn *turn,
                                   struct ts_conn **out)
 {
     uint64_t now = ts_monotonic_ns();
-    if (r->accept_paused && now >= r->accept_resume)
-        resume_accept(r);
-    if (!atomic_load_explicit(&r->timed, memory_order_relaxed) || now < r->next_sweep)
+    if (r->acceptor.paused && now >= r->acceptor.resume_at)
+        ts_acceptor_resume(&r->acceptor, r->poller);
+    if (r->sweep_at == 0 &&
+        (!atomic_load_explicit(&r->timed, memory_order_relaxed) || now < r->next_sweep))
         return TS_TASK_NONE;
     struct ts_conn *c;
     while ((c = sweep(r, now)) != NULL) {
@@ -612,61 +552,94 @@ static enum ts_task look_at_clock(struct ts_reactor *r, struct ts_turn *turn,
     return TS_TASK_NONE;
 }
 
+/* How long the poller may wait, in ms: up to the caller's bound (UINT64_MAX:
+ * none), the next sweep, the end of a pause in accepting. */
+static int wait_ms(struct ts_reactor *r, uint64_t until)
+{
+    if (atomic_load_explicit(&r->timed, memory_order_relaxed) &&
+        r->next_sweep < until)
+        until = r->next_sweep;
+    if (r->acceptor.paused && r->acceptor.resume_at < until)
+        until = r->acceptor.resume_at;
+    if (until == UINT64_MAX)
+        return -1;
+    uint64_t now = ts_monotonic_ns();
+    uint64_t ms = until > now ? (until - now + 999999) / 1000000 : 0;
+    return ms > 3600000 ? 3600000 : (int)ms;
+}
+
+/* The ready connections that are left, then those that wait to be accepted. */
+static enum ts_task next_ready(struct ts_reactor *r, struct ts_turn *turn,
+                               struct ts_conn **out)
+{
+    while (r->next_ready < r->n_ready) {
+        struct ts_event event = r->ready[r->next_ready++];
+        if (event.key == TS_KEY_LISTENER) {
+            ts_acceptor_ready(&r->acceptor);
+            continue;
+        }
+        struct ts_conn *c = ts_slots_at(&r->slots, (uint32_t)event.key);
+        if (!ts_conn_claim(c, (uint32_t)(event.key >> 32),
+                           (event.flags & TS_POLL_HUP) != 0))
+            continue;
+        c->readable = true;
+        enum ts_task task = ts_reactor_go_on(r, turn, c);
+        if (task != TS_TASK_NONE) {
+            *out = c;
+            return task;
+        }
+    }
+    while (r->acceptor.left > 0) {
+        struct ts_conn *c = accept_one(r);
+        if (c == NULL)
+            break;
+        enum ts_task task = opened(r, turn, c);
+        if (task != TS_TASK_NONE) {
+            *out = c;
+            return task;
+        }
+    }
+    return TS_TASK_NONE;
+}
+
 enum ts_task ts_reactor_next(struct ts_reactor *r, struct ts_turn *turn,
                              bool block, int64_t wait_ns, struct ts_conn **out)
 {
+    uint64_t until = UINT64_MAX;
     for (;;) {
-        enum ts_task task;
-        while (r->next_ready < r->n_ready) {
-            struct ts_event event = r->ready[r->next_ready++];
-            if (event.key == KEY_LISTENER) {
-                r->accept_ready = true;
-                continue;
-            }
-            uint32_t slot = (uint32_t)event.key;
-            struct ts_conn *c = slot_conn(r, slot);
-            if (!ts_conn_claim(c, (uint32_t)(event.key >> 32),
-                               (event.flags & TS_POLL_HUP) != 0))
-                continue;
-            c->readable = true;
-            task = ts_reactor_go_on(r, turn, c);
-            if (task != TS_TASK_NONE) {
-                *out = c;
-                return task;
-            }
-        }
-        while (r->accept_ready) {
-            struct ts_conn *c = accept_one(r);
-            if (c == NULL) {
-                r->accept_ready = false;
-                break;
-            }
-            task = opened(r, turn, c);
-            if (task != TS_TASK_NONE) {
-                *out = c;
-                return task;
-            }
-        }
-        if (!block)
-            return TS_TASK_NONE;
-        if (TS_UNLIKELY(atomic_load_explicit(&r->timed, memory_order_relaxed) || r->accept_paused)) {
+        enum ts_task task = next_ready(r, turn, out);
+        if (task != TS_TASK_NONE || !block)
+            return task;
+        if (TS_UNLIKELY(is_timed(r))) {
             task = look_at_clock(r, turn, out);
             if (task != TS_TASK_NONE)
                 return task;
         }
+        /* A wake-up may have come with events: the poller tells of those. */
+        if (TS_UNLIKELY(atomic_load(&r->woken))) {
+            atomic_exchange(&r->woken, false);
+            return TS_TASK_WOKEN;
+        }
         if (TS_UNLIKELY(atomic_load(&r->stopping)))
             return TS_TASK_WOKEN;
-        int n = ts_poller_wait(r->poller, r->ready, TS_READY_MAX, wait_ms(r, wait_ns));
+        if (wait_ns >= 0) {
+            if (until == UINT64_MAX)
+                until = ts_monotonic_ns() + (uint64_t)wait_ns;
+            else if (ts_monotonic_ns() >= until)
+                return TS_TASK_WOKEN; /* events enough, but no task */
+        }
+        int n = ts_poller_wait(r->poller, r->ready, TS_READY_MAX, wait_ms(r, until));
         r->next_ready = 0;
         r->n_ready = n > 0 ? n : 0;
         if (n == -EINTR)
             return TS_TASK_INTERRUPTED;
         if (n <= 0) {
-            if (n == 0 && atomic_load_explicit(&r->timed, memory_order_relaxed)) {
+            if (is_timed(r)) {
                 task = look_at_clock(r, turn, out);
                 if (task != TS_TASK_NONE)
                     return task;
             }
+            atomic_exchange(&r->woken, false);
             return TS_TASK_WOKEN;
         }
     }

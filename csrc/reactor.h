@@ -9,20 +9,21 @@
  * next request that is already there, or parks it.
  *
  * Threads: fields under "leader" change hands with the leadership (leader.h
- * orders the accesses). Slots are taken and given back under a mutex. The rest
- * is constant or atomic. Every thread brings its own struct ts_turn: the spare
- * buffers that make idle connections cost nothing.
+ * orders the accesses). The listener and the table of connections have their
+ * own locks (acceptor.h, slots.h). The rest is constant or atomic. Every thread
+ * brings its own struct ts_turn: the spare buffers that make idle connections
+ * cost nothing.
  *
  * What may not live here: Python, who leads, what an answer looks like.
  */
 #ifndef TS_REACTOR_H
 #define TS_REACTOR_H
 
+#include "acceptor.h"
 #include "conn.h"
 #include "poller.h"
+#include "slots.h"
 #include "ts.h"
-
-#include <pthread.h>
 
 enum ts_task {
     TS_TASK_NONE,        /* nothing for Python (next: would have to wait) */
@@ -47,12 +48,7 @@ enum ts_task {
 /* How long the peer has to read an answer that ends its connection. */
 #define TS_LINGER_NS 2000000000ull
 
-/* After -EMFILE and its like: how long until the next accept. */
-#define TS_ACCEPT_PAUSE_NS 50000000ull
-
 #define TS_READY_MAX 256
-#define TS_SLOTS_CHUNK 256u
-#define TS_CHUNKS_MAX 4096u
 
 struct ts_turn {
     char *spare_in; /* TS_IN_FIRST-class buffer, spare_cap octets, or NULL */
@@ -70,21 +66,16 @@ struct ts_reactor {
     struct ts_event ready[TS_READY_MAX];
     int n_ready;
     int next_ready;
-    bool accept_ready;
-    bool accept_paused;
-    uint64_t accept_resume;
     uint64_t next_sweep;
     uint32_t sweep_at; /* slot the present sweep goes on with; 0: none */
 
     /* shared */
-    _Atomic int listener; /* -1: not accepting */
+    struct ts_acceptor acceptor;
+    struct ts_slots slots;
     _Atomic bool stopping;
+    _Atomic bool woken; /* ts_reactor_wake() was called and not told yet */
+    _Atomic bool timed; /* some deadline may be set; by exchange only */
     _Atomic uint32_t n_open;
-    _Atomic bool timed; /* some deadline may be set */
-    pthread_mutex_t slots_lock;
-    uint32_t n_slots;
-    struct ts_conn *chunks[TS_CHUNKS_MAX];
-    struct ts_conn *free;
 };
 
 /* backend: as ts_poller_open. 0 or -errno. */

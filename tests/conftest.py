@@ -11,6 +11,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
+pytest.register_assert_rewrite("support", "differential", "known_differences")
+
 import support  # noqa: E402
 
 #: Seconds after which a test is interrupted; a minute later the run is given up with all stacks shown.

@@ -37,6 +37,19 @@ _FRAMING = Difference("two parsers could read the end of this request differentl
 _UNREAD = Difference("what a handler left of a body never becomes the next request (RFC 9112, 9.3)",
                      rest_not_a_request)
 
+def timed_out_before_the_handler(reference, ours):
+    """The request timed out with the same line in the log, and no handler ran."""
+    assert ours.seen == [] and ours.answer == b""
+    assert ours.log[-1].endswith("Request timed out: TimeoutError('timed out')")
+
+
+def found_when_looked_for(reference, ours):
+    """vars() of a handler shows what was looked at so far, not what could be."""
+    assert len(ours.seen) == len(reference.seen)
+    assert all(set(mine) <= set(theirs) for mine, theirs in zip(ours.seen, reference.seen))
+    assert (ours.answer, ours.log) == (reference.answer, reference.log)
+
+
 KNOWN: dict[str, Difference] = {
     "requests/length and chunked": _FRAMING,
     "requests/chunked and length": _FRAMING,
@@ -56,4 +69,18 @@ KNOWN: dict[str, Difference] = {
     "requests/unread body of a GET": _UNREAD,
     "requests/half-read body": _UNREAD,
     "requests/body of an unknown method": _UNREAD,
+    "timeouts/caught in a short body": Difference(
+        "a short body with a Content-Length is awaited before the handler runs, so that a slow client holds up nobody",
+        timed_out_before_the_handler),
+    "handlers/attributes of the handler": Difference(
+        "what the engine supplies (command, path, headers, rfile, connection, ...) is made when it is looked at",
+        found_when_looked_for),
+}
+
+#: Differences that tests without a reference know of: where it is noticed, and why.
+ELSEWHERE = {
+    "test_contract_handlers_streams.py: vars(handler) without a socket until it is looked at":
+        "the event loop owns the socket between requests; a socket.socket is made for who asks",
+    "test_contract_handlers_flow.py: TCP_NODELAY is on where disable_nagle_algorithm is False":
+        "Nagle's algorithm against delayed acknowledgements stalls every second answer for 44 ms",
 }

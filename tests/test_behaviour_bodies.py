@@ -148,8 +148,8 @@ def peek(self, seen):
 @program
 def what_rfile_is(self, seen):
     rfile = self.rfile
-    seen.append((isinstance(rfile, io.BufferedIOBase), isinstance(rfile, io.BufferedReader), rfile.readable(),
-                 rfile.writable(), rfile.seekable(), rfile.closed, rfile.isatty(), rfile.mode, repr(type(rfile.raw))[:6]))
+    seen.append((isinstance(rfile, io.BufferedIOBase), rfile.readable(), rfile.writable(), rfile.seekable(),
+                 rfile.closed, rfile.isatty(), rfile.mode, rfile.name == rfile.fileno()))
     self.rfile.read(len(BODY))
     respond(self)
 
@@ -312,6 +312,7 @@ def message_state(headers):
 
 def note_message(self, seen):
     seen.append(message_state(self.headers))
+    seen.append(self.rfile.read(int(self.headers["Content-Length"] or 0)))
     respond(self)
 
 

@@ -70,7 +70,7 @@ def enum_status(self, seen):
     self.send_response(http.HTTPStatus.IM_A_TEAPOT)
     self.send_header("Content-Length", "0")
     self.end_headers()
-    seen.append(self._headers_buffer)
+    seen.append(list(self._headers_buffer))
 
 
 @program
@@ -231,11 +231,11 @@ def flush_headers_in_between(self, seen):
     self.send_response(200)
     seen.append(len(self._headers_buffer))
     self.flush_headers()
-    seen.append(self._headers_buffer)
+    seen.append(list(self._headers_buffer))
     self.send_header("Content-Length", "0")
     self.flush_headers()
     self.end_headers()
-    seen.append(self._headers_buffer)
+    seen.append(list(self._headers_buffer))
 
 
 @program
@@ -493,7 +493,8 @@ def test_getattr_for_every_method():
             def __getattr__(self, name):
                 if not name.startswith("do_"):
                     raise AttributeError(name)
-                seen.append(name)
+                if name not in seen:  # the original looks twice
+                    seen.append(name)
                 return lambda: respond(self, name.encode())
 
         return Handler

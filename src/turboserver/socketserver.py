@@ -29,7 +29,8 @@ if accelerated:
     from ._channel import SocketChannel
     from ._datagram import receive_batch
     from ._connection import Supplied
-    from ._engine import Engine, EngineThreads, adopt
+    from ._dispatch import adopt
+    from ._engine import Engine, EngineThreads
     from ._handlers import register_base_init
     from ._stream import RequestReader, ResponseWriter
     from ._waker import Waker

@@ -68,6 +68,23 @@ static void watchdog(int sig)
     abort();
 }
 
+#if defined(__linux__) && !defined(TS_PORTABLE)
+/* In the place of the C library's: the leader loses its processor between the
+ * decision to accept and the call, if asked to. */
+#include <sys/syscall.h>
+
+static _Atomic bool dawdles;
+
+int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    if (atomic_load(&dawdles))
+        nap_ms(2);
+    return (int)syscall(SYS_accept4, fd, addr, len, flags);
+}
+#else
+static bool dawdles;
+#endif
+
 /* ---- the server ---- */
 
 struct server {
@@ -178,6 +195,8 @@ static size_t read_body(struct ts_conn *c, char *into, size_t n)
 
             if (c->body == TS_BODY_LENGTH && (int64_t)have > c->body_left)
                 have = (size_t)c->body_left;
+            if (c->body == TS_BODY_CHUNKED)
+                have = 1; /* not to take what follows its end */
             if (have > n)
                 have = n;
             memcpy(into, from, have);
@@ -247,8 +266,8 @@ static bool handle(struct server *s, struct ts_worker *w, struct ts_conn *c,
         /* The program closes a socket that it was lent, and before the server
          * hears of it another connection gets the same descriptor. */
         c->lent = true;
-        ts_out_flush(&c->out, c->fd);
         close(c->fd);
+        CHECK(ts_reactor_listen(s->r, s->listener) == 0);
         pump(s);
         c->broken = true;
         keep = false;
@@ -864,10 +883,16 @@ static void test_idle_deadline(void)
         expect_end(fd);
         close(fd);
 
+        fd = client(s); /* another that goes before its deadline */
+        pump(s);
+        close(fd);
+        pump(s);
+        CHECK(n_open(s) == 0);
         /* Nothing is left that would have to be looked at: it sleeps. */
-        nap_ms(120);
-        next(s, 0);
-        next(s, 0);
+        for (int k = 0; k < 3; k++) {
+            nap_ms(120);
+            next(s, 0);
+        }
         began = ts_monotonic_ns();
         CHECK(next(s, 400 * (int64_t)MS) == TS_TASK_WOKEN);
         CHECK(ts_monotonic_ns() - began >= 390 * MS);
@@ -930,6 +955,38 @@ static void test_wake_is_not_lost(void)
     CHECK(ts_monotonic_ns() - began < 5 * SEC);
     close(fd);
     pump(s);
+    single_end(s);
+}
+
+static void *trickle(void *arg)
+{
+    int fd = *(int *)arg;
+
+    for (int i = 0; i < 300; i++) {
+        put(fd, "x");
+        nap_ms(2);
+    }
+    return NULL;
+}
+
+/* Events that come to nothing do not make the wait longer. */
+static void test_wait_is_bounded_under_events(void)
+{
+    struct server *s = single(false);
+    int fd = client(s);
+    pthread_t thread;
+
+    CHECK(pthread_create(&thread, NULL, trickle, &fd) == 0);
+    for (int i = 0; i < 5; i++) {
+        uint64_t began = ts_monotonic_ns();
+
+        CHECK(next(s, 50 * (int64_t)MS) == TS_TASK_WOKEN);
+        CHECK(ts_monotonic_ns() - began < 400 * MS);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    close(fd);
+    pump(s);
+    CHECK(n_open(s) == 0);
     single_end(s);
 }
 
@@ -1096,10 +1153,11 @@ static void test_accept_takes_turns(void)
     get_request(fd, "/a");
     pump(s);
     expect(fd, "/a");
-    get_request(fd, "/b");
     /* There is always one more in the queue, and each has its request. */
     for (; n < 20; n++)
         get_request(flood[n] = client(s), "/flood");
+    CHECK(next(s, (int64_t)SEC) == TS_TASK_REQUEST);
+    get_request(fd, "/b");
     while (n < FLOOD) {
         get_request(flood[n++] = client(s), "/flood");
         next(s, 0);
@@ -1213,18 +1271,16 @@ static void test_descriptor_used_again(void)
     expect(fd, "/a");
     int number = s->last->fd;
 
+    ts_reactor_unlisten(s->r); /* the handler listens again */
     other = client(s);
     get_request(fd, "/vanish");
-    /* The listener's event may come first. */
-    ts_reactor_unlisten(s->r);
-    CHECK(next(s, 0) != TS_TASK_NONE || true);
-    CHECK(ts_reactor_listen(s->r, s->listener) == 0);
     pump(s);
-    (void)number;
+    CHECK(n_open(s) == 1);
     expect_end(fd);
     get_request(other, "/b");
     pump(s);
     expect(other, "/b");
+    CHECK(s->last->fd == number);
     close(fd);
     close(other);
     pump(s);
@@ -1297,8 +1353,7 @@ static void *work(void *arg)
     while (ts_lead_wait(s->l, w, 0) == TS_LEAD) {
         while (ts_leads(w)) {
             struct ts_conn *c = NULL;
-            enum ts_task task = ts_reactor_next(s->r, &turn, true,
-                                                20 * (int64_t)MS, &c);
+            enum ts_task task = ts_reactor_next(s->r, &turn, true, -1, &c);
 
             ts_worker_now(w);
             atomic_fetch_add(&crew->beats, 1);
@@ -1579,10 +1634,11 @@ static void test_unlisten_under_load(void)
     struct crew crew;
 
     hire(&crew, s, 1);
-    for (unsigned i = 0; i < 1500; i++) {
+    dawdles = true;
+    for (unsigned i = 0; i < 200; i++) {
         int fd = client(s);
 
-        for (volatile unsigned spin = 0; spin < i * 37 % 20000; spin++)
+        for (volatile unsigned spin = 0; spin < i * 3701 % 400000; spin++)
             ;
         ts_reactor_unlisten(s->r);
         CHECK(ts_set_nonblock(s->listener, false, NULL) == 0);
@@ -1597,6 +1653,7 @@ static void test_unlisten_under_load(void)
         CHECK(ts_reactor_listen(s->r, s->listener) == 0);
         close(fd);
     }
+    dawdles = false;
     for (unsigned i = 0; n_open(s) > 0; i++) {
         CHECK(i < 10000);
         nap_ms(1);
@@ -1626,6 +1683,7 @@ static const struct test {
     TEST(idle_deadline),
     TEST(deadline_moves),
     TEST(wait_is_bounded),
+    TEST(wait_is_bounded_under_events),
     TEST(wake_is_not_lost),
     TEST(slow_reader),
     TEST(slow_reader_with_a_body_left),

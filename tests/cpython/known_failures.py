@@ -25,7 +25,13 @@ class Known:
     when: bool = True
 
 
-KNOWN: list[Known] = []
+_MODULE_NAMES = ("it compares __all__ with the classes whose __module__ is the standard module's name; after install() "
+                 "the module holds ours, which say truthfully that they are turboserver's")
+
+KNOWN: list[Known] = [
+    Known("test_socketserver", "MiscTestCase.test_all", _MODULE_NAMES),
+    Known("test_httpservers", "MiscTestCase.test_all", _MODULE_NAMES),
+]
 
 
 def known_failures(suite, lane):

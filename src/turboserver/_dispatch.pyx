@@ -1,0 +1,293 @@
+"""Dispatch: from a complete request to the handler's method, and what comes of it.
+
+    handle -> (make_handler) -> parse_plain or the general parser -> do_X -> keep or close
+
+A Dispatcher serves the connections of one server, on whichever thread has them.
+Exceptions of a handler end here, as they end in socketserver: in handle_error(), in
+threading.excepthook, or (single worker, not an Exception) in `fatal`, for run() to raise.
+
+What may not live here: threads and who leads (_engine.pyx), parsing, streams.
+"""
+
+import http.client
+import http.server
+import sys
+import threading
+
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp
+from turboserver._address cimport address_of
+from turboserver._connection cimport (
+    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_NONE, set_latest,
+)
+from turboserver._handlers cimport HandlerInfo, nanoseconds, study
+from turboserver._native cimport *
+from turboserver._request cimport parse_plain
+
+
+cdef extern from "Python.h":
+    Py_ssize_t PyDict_GET_SIZE(dict d)
+    Py_ssize_t Py_REFCNT(PyObject *)
+
+
+cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.handle_one_request
+
+cdef dict METHODS = {}      # octets of a method -> "do_" + method; bounded
+cdef dict CLIENT = vars(http.client)
+cdef object MISSING = object()
+
+
+cdef object method_name(char *octets, uint32_t n):
+    cdef bytes key
+    if n == 3 and memcmp(octets, b"GET", 3) == 0:
+        return "do_GET"
+    key = octets[:n]
+    name = METHODS.get(key)
+    if name is None:
+        name = sys.intern("do_" + key.decode("latin-1"))
+        if len(METHODS) < 64:
+            METHODS[key] = name
+    return name
+
+
+cdef class Dispatcher:
+
+    cdef int prepare(self) except -1:
+        """Before serving: what is overridden where. RuntimeError if the server is not
+        for the reactor lane."""
+        self.fresh_limits()
+        self.info = study(self.server, self.server.RequestHandlerClass)
+        if self.info is None:
+            raise RuntimeError("this server is not for the reactor lane")
+        hooks = self.info.decision.server_hooks
+        self.calls_verify = "verify_request" in hooks
+        self.calls_shutdown = not hooks.isdisjoint(("shutdown_request", "close_request"))
+        self.calls_actions = "service_actions" in hooks
+        return 0
+
+    cdef int fresh_limits(self) except -1:
+        """http.client's limits, which programs change, for the next scans. A request that
+        was scanned under others is scanned again when its handler is about to run."""
+        if not self.limits_hold():
+            self.max_line = CLIENT["_MAXLINE"]
+            self.max_headers = CLIENT["_MAXHEADERS"]
+            self.r.limits.max_line = min(self.max_line, 0x7fffffff)
+            self.r.limits.max_headers = min(self.max_headers, 0x7fffffff)
+        return 0
+
+    cdef inline bint limits_hold(self):
+        return (PyDict_GetItemWithError(CLIENT, "_MAXLINE") == <PyObject *>self.max_line
+                and PyDict_GetItemWithError(CLIENT, "_MAXHEADERS") == <PyObject *>self.max_headers)
+
+    cdef Connection connection_for(self, ts_conn *c):
+        cdef Connection conn
+        if c.owner != NULL:
+            return <Connection>c.owner
+        if self.server.RequestHandlerClass is not self.info.factory or not self.info.holds():
+            info = study(self.server, self.server.RequestHandlerClass)
+            if info is None:
+                return None
+            self.info = info
+        conn = Connection.__new__(Connection)
+        conn.c = c
+        conn.buffer = &c.input
+        conn.leader = self.leader
+        conn.server = self.server
+        conn.client_address = address_of(&c.peer)
+        conn.info = self.info
+        conn.timeout_ns = self.info.timeout_ns
+        Py_INCREF(conn)     # the ts_conn's
+        c.owner = <void *>conn
+        return conn
+
+    cdef int make_handler(self, Connection conn) except -1:
+        cdef HandlerInfo info = conn.info
+        if info.plain_init:
+            conn.attach(info.cls.__new__(info.cls))
+        else:
+            # An __init__ of the program's own may keep the socket it is handed.
+            request = conn.socket() if info.forwards_request else conn
+            CONSTRUCTING[id(request)] = conn
+            try:
+                info.factory(request, conn.client_address, self.server)
+            finally:
+                del CONSTRUCTING[id(request)]
+            if conn.handler is None:
+                raise TypeError(f"{info.factory!r} did not call BaseRequestHandler.__init__")
+        if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
+            conn.timeout_ns = nanoseconds(conn.handler.timeout)
+            conn.c.idle_ns = max(conn.timeout_ns, 0)
+        return 0
+
+    cdef bint handle(self, Connection conn, ts_task task):
+        """Run one request. Whether the connection may stay open."""
+        cdef HandlerInfo info
+        try:
+            if conn.handler is None:
+                self.make_handler(conn)
+            info = conn.info
+            if not info.holds():
+                info = study(self.server, info.factory)
+                if info is not None:
+                    conn.info = info
+                info = conn.info
+            if not self.limits_hold():
+                self.fresh_limits()
+                task = ts_reactor_rescan(self.r, conn.c)
+            conn.begin()
+            if info.oneshot:
+                conn.handler.handle()
+                return False
+            if conn.stage == STAGE_FRESH:
+                self.run_plain(conn)
+            else:
+                original_handle_one_request(conn.handler)
+            if conn.c == NULL:
+                return False
+            if conn.sock is not None and conn.sock.fileno() < 0:
+                conn.c.broken = True    # closed or detached by the program
+                return False
+            if PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
+                if conn.head.len > 0:
+                    conn.to_list()      # lines not yet sent stay for the next answer
+                close = conn.attrs.get("close_connection", MISSING)
+                if close is not MISSING:
+                    return not close
+            return not conn.close_connection
+        except BaseException:
+            self.failed(conn)
+            return False
+        finally:
+            if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1:
+                conn.keep_supplied()    # somebody else has the handler, and may look later
+            conn.stage = STAGE_NONE
+
+    cdef int run_plain(self, Connection conn) except -1:
+        """BaseHTTPRequestHandler.handle_one_request for a plain head."""
+        handler = conn.handler
+        try:
+            if (conn.info.hooks_parse or not conn.info.plain_message
+                    or conn.shadows(("parse_request", "MessageClass"))):
+                conn.attrs["raw_requestline"] = conn.supply_raw_requestline()
+                conn.c.input.pos = conn.c.input.head + conn.c.req.line_len
+                if not handler.parse_request():
+                    return 0
+                name = "do_" + handler.command
+            else:
+                if not parse_plain(conn):
+                    return 0
+                name = method_name(conn.head_start() + conn.c.req.method.off,
+                                   conn.c.req.method.len)
+            method = getattr(handler, name, MISSING)
+            if method is MISSING:
+                handler.send_error(501, "Unsupported method (%r)" % handler.command)
+                return 0
+            method()
+            if conn.shadows(("wfile",)):
+                handler.wfile.flush()
+        except TimeoutError as error:
+            handler.log_error("Request timed out: %r", error)
+            handler.close_connection = True
+        return 0
+
+    cdef bint verified(self, Connection conn):
+        try:
+            if self.info.asks_timeout:
+                self.make_handler(conn)
+            if not self.calls_verify:
+                return True
+            return bool(self.server.verify_request(conn.socket(), conn.client_address))
+        except BaseException:
+            self.failed(conn)
+            return False
+
+    # ---- when it goes wrong -----------------------------------------------
+
+    cdef int failed(self, Connection conn) except -1:
+        """Called in an except clause: what socketserver does with such an exception."""
+        kind, error, trace = sys.exc_info()
+        if isinstance(error, Exception):
+            try:
+                self.server.handle_error(conn.socket(), conn.client_address)
+                return 0
+            except BaseException as raised:
+                kind, error, trace = type(raised), raised, raised.__traceback__
+        if not self.threaded:
+            if self.fatal is None:
+                self.fatal = error
+            return 0
+        try:
+            threading.excepthook(threading.ExceptHookArgs(
+                (kind, error, trace, threading.current_thread())))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        return 0
+
+    cdef int timed_out(self, Connection conn) except -1:
+        """Nothing came for handler.timeout seconds."""
+        try:
+            if conn.handler is None:
+                self.make_handler(conn)
+            conn.handler.log_error("Request timed out: %r", TimeoutError("timed out"))
+        except BaseException:
+            self.failed(conn)
+        return 0
+
+    # ---- the end of a connection ------------------------------------------
+
+    cdef int finish(self, Connection conn) except -1:
+        """StreamRequestHandler.finish()."""
+        if conn.handler is not None and conn.shadows(("rfile", "wfile")):
+            conn.handler.finish()
+        if conn.writer is not None:
+            conn.writer.channel = None
+        if conn.reader is not None:
+            conn.reader.channel = None
+        return 0
+
+    cdef int tidy(self, ts_turn *turn, Connection conn) except -1:
+        """Everything Python holds of the connection ends, then the connection."""
+        cdef ts_conn *c = conn.c
+        try:
+            self.finish(conn)
+        except BaseException:
+            self.failed(conn)
+        if self.calls_shutdown:
+            conn.socket()
+        ts_reactor_forget(self.r, c)
+        if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1 and conn.sock is not None:
+            conn.attrs.setdefault("connection", conn.sock)
+            conn.attrs.setdefault("request", conn.sock)
+        if conn.sock is not None:
+            c.linger = False
+            conn.sock._decref_socketios()
+            try:
+                self.server.shutdown_request(conn.sock)
+            except BaseException:
+                self.failed(conn)
+        conn.c = NULL
+        conn.buffer = NULL
+        set_latest(None)
+        conn.handler = conn.attrs = conn.headers = conn.sock = None
+        c.owner = NULL
+        ts_reactor_close(self.r, turn, c)
+        Py_DECREF(conn)
+        if self.threaded and self.r.listener < 0 and self.r.n_open == 0:
+            ts_reactor_wake(self.r)     # the leader looks whether it is the end
+        return 0
+
+
+# The handlers that are being made: id(request) -> their connections.
+cdef dict CONSTRUCTING = {}
+
+
+def adopt(handler, request):
+    """Called by BaseRequestHandler.__init__: if the engine is making this handler,
+    attach it to its connection and return True."""
+    cdef Connection conn = CONSTRUCTING.get(id(request))
+    if conn is None:
+        return False
+    conn.attach(handler)
+    return True
