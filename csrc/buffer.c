@@ -54,15 +54,6 @@ void ts_out_init(struct ts_out *out)
     atomic_flag_clear(&out->lock);
 }
 
-void ts_out_free(struct ts_out *out)
-{
-    free(out->data);
-    out->data = NULL;
-    out->pos = out->end = out->cap = 0;
-    out->unsent = 0;
-    out->error = 0;
-}
-
 static bool try_lock(struct ts_out *out)
 {
     return !atomic_flag_test_and_set_explicit(&out->lock, memory_order_acquire);
@@ -80,6 +71,17 @@ static void unlock(struct ts_out *out)
 {
     atomic_store_explicit(&out->unsent, out->end - out->pos, memory_order_relaxed);
     atomic_flag_clear_explicit(&out->lock, memory_order_release);
+}
+
+void ts_out_free(struct ts_out *out)
+{
+    lock(out);
+    free(out->data);
+    out->data = NULL;
+    out->pos = out->end = out->cap = 0;
+    out->error = 0;
+    out->told = false;
+    unlock(out);
 }
 
 /* Holding the lock: sends the gathered octets, then extra (may be empty), as
@@ -161,14 +163,17 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
     if (TS_UNLIKELY(out->error != 0)) {
         result = -out->error;
     } else if (!through && len + (out->end - out->pos) <= TS_OUT_GATHER) {
+        bool first = out->end == out->pos;
         result = gather_locked(out, data, (uint32_t)len);
         if (result == 0) {
             *taken = len;
-            result = TS_OUT_KEPT;
+            result = first ? TS_OUT_FIRST : TS_OUT_KEPT;
         }
     } else {
         result = send_locked(out, fd, data, len, taken);
     }
+    if (TS_UNLIKELY(out->error != 0))
+        out->told = true;
     unlock(out);
     return result;
 }
@@ -177,6 +182,8 @@ int ts_out_flush(struct ts_out *out, int fd)
 {
     lock(out);
     int result = flush_locked(out, fd);
+    if (TS_UNLIKELY(result < 0))
+        out->told = true;
     unlock(out);
     return result;
 }

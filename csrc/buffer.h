@@ -62,6 +62,7 @@ void ts_in_free(struct ts_in *in);
 struct ts_out {
     atomic_flag lock;
     _Atomic int error;       /* errno of the first failed send; sticky */
+    _Atomic bool told;       /* a write or flush has returned it */
     _Atomic uint32_t unsent; /* end - pos, for those who have not the lock */
     uint32_t pos;            /* data[pos, end) is unsent */
     uint32_t end;
@@ -69,8 +70,17 @@ struct ts_out {
     char *data;
 };
 
+/* Before anybody else may know of it. */
 void ts_out_init(struct ts_out *out);
+/* Empty and without error again, and without memory. Another thread may be at
+ * it still. */
 void ts_out_free(struct ts_out *out);
+
+/* The errno of a failed send that nobody has heard of yet, or 0. */
+static inline int ts_out_untold(const struct ts_out *out)
+{
+    return out->told ? 0 : out->error;
+}
 
 /* Octets not yet taken by the kernel. When another thread may write or flush
  * they can be others before the caller has looked: what has to be known of the
@@ -80,10 +90,10 @@ static inline uint32_t ts_out_unsent(const struct ts_out *out)
     return atomic_load_explicit(&out->unsent, memory_order_relaxed);
 }
 
-enum { TS_OUT_KEPT, TS_OUT_SENT, TS_OUT_BLOCKED };
+enum { TS_OUT_KEPT, TS_OUT_SENT, TS_OUT_BLOCKED, TS_OUT_FIRST };
 
-/* Writes len octets: gathers them (KEPT) while the sum stays within
- * TS_OUT_GATHER, else sends what was gathered and the new ones together.
+/* Writes len octets: gathers them (FIRST into an empty buffer, else KEPT) while the
+ * sum stays within TS_OUT_GATHER, else sends what was gathered and the new ones together.
  * *taken: how many of the new octets are gathered or sent. SENT: all left.
  * BLOCKED: the kernel is full and len - *taken octets are the caller's to offer
  * again. through: do not gather. -errno: the connection is broken. */
@@ -94,7 +104,7 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
 int ts_out_flush(struct ts_out *out, int fd);
 
 /* For the monitor: as ts_out_flush, but returns BLOCKED at once when another
- * thread has the lock. */
+ * thread has the lock, and tells the handler nothing. */
 int ts_out_try_flush(struct ts_out *out, int fd);
 
 #endif

@@ -71,6 +71,7 @@ bool ts_conn_release(struct ts_conn *c)
 void ts_conn_open(struct ts_conn *c, int fd)
 {
     TS_ASSERT(c->in.data == NULL && c->req == NULL && c->owner == NULL);
+    TS_ASSERT(atomic_load(&c->deadline) == 0 && ts_out_unsent(&c->out) == 0);
     c->fd = fd;
     c->phase = TS_PHASE_HEAD;
     c->scan = TS_SCAN_PARTIAL;
@@ -81,8 +82,6 @@ void ts_conn_open(struct ts_conn *c, int fd)
     c->keep = c->through = c->lent = c->linger = false;
     c->skip_budget = 0;
     c->error = 0;
-    atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
-    ts_out_init(&c->out);
 }
 
 void ts_conn_reset(struct ts_conn *c)

@@ -1,118 +1,26 @@
-/* See leader.h for the contract and model/leader.pml for the proof.
- *
- * Who may change the lead word:
- *   even ("not in a handler")  only the leader: to odd (enter), or to the next
- *                              generation (release, predicted hand-over)
- *   odd  ("in a handler")      the leader to even (exit) and the monitor to the
- *                              next generation: both by compare-and-swap
- * Whoever changes the generation owes the hand-over: pass_on(), exactly once.
- * Between the two nobody leads. Under `mu`: vacant implies that no follower is
- * idle (or that we are stopping), so no wake-up can be missed.
- *
- * Who may change a worker's slot: the worker (enter, exit); the monitor only to
- * set LOCKED on a slot that is BUSY, and to take it off again. Exit waits for
- * that, so a connection never goes away under a flush.
- *
- * Locks: `mu` (idle stack, vacancy, joining) and `mon_mu` (the monitor's sleep)
- * are never held together, nor during a flush; both are held for a few
- * instructions only, so they may be taken with the GIL held. */
+/* See leader.h for the contract, leader_private.h for who may change what, and
+ * model/leader.pml for the proof. Here is the workers' side; monitor.c is the
+ * other one. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* RUSAGE_THREAD, pthread_setname_np */
 #endif
 #if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
 #define _DARWIN_C_SOURCE /* pthread_cond_timedwait_relative_np */
 #endif
-#include "leader.h"
+#include "leader_private.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
-/* 16 bits of sequence: the monitor can mistake one handler for another only if
- * exactly 32768 of them ran between two looks, and then a fast handler loses the
- * lead, which is safe. 48 bits of generation: these must never come round while
- * an old leader sits in its handler; at 100,000 hand-overs a second, 89 years. */
-#define SEQ_BITS 16
-#define SEQ_MASK ((UINT64_C(1) << SEQ_BITS) - 1)
-#define WORD_BUSY UINT64_C(1)
-
-/* A slot: count of handlers << 2 | LOCKED | BUSY. */
-#define SLOT_BUSY UINT64_C(1)
-#define SLOT_LOCKED UINT64_C(2)
-#define SLOT_STEP UINT64_C(4)
-
-/* The monitor goes to sleep after this many ticks without news (10 ms): a server
- * under load does not pay a wake-up a request, an idle one does not tick. */
-#define QUIET_TICKS 20
-/* Longest wait between two flushes into a full socket, as a shift of the tick. */
-#define UNSENT_SHIFT_MAX 6
 /* Exit finds its slot locked (a send is under way): spin, then yield, then sleep,
  * so that a monitor that lost its processor gets it back. */
 #define SPINS 64
 #define YIELDS 128
 #define SPIN_SLEEP_NS 20000
-
-#define CACHE_LINE 64
-
-struct ts_worker {
-    /* Line one: every request. Only the worker writes here, but for `slot`
-     * (LOCKED), `gen` (at a grant, while the worker sleeps), visited and dirty. */
-    _Alignas(CACHE_LINE) _Atomic uint64_t slot;
-    void *conn;          /* written while the slot is free, read under LOCKED */
-    struct ts_leader *l;
-    uint64_t gen;        /* generation under which it was given the lead; 0: none */
-    uint64_t entered;    /* the odd lead word it stored; 0: entered as no leader */
-    uint64_t now;        /* last timestamp */
-    uint64_t began;      /* `now` at enter */
-    uint64_t mark;       /* waited_mark() at enter, if measured */
-    bool measured;
-    _Atomic bool visited; /* the monitor has flushed during this handler */
-    _Atomic bool dirty;   /* and there is something new to flush */
-
-    /* Line two: the monitor's own, then what `mu` guards. */
-    _Alignas(CACHE_LINE) uint64_t seen; /* slot at the last look */
-    bool unsent;                        /* the last flush left something */
-    bool joined;
-    bool fresh;   /* has not been to ts_lead_wait() yet */
-    bool granted; /* was popped from the idle stack and given the lead */
-    bool cond_made;
-    struct ts_worker *above, *below; /* in the idle stack */
-    pthread_cond_t wake;
-};
-
-struct ts_leader {
-    _Alignas(CACHE_LINE) _Atomic uint64_t word; /* generation << SEQ_BITS | seq */
-
-    /* Read by each request, written rarely. */
-    _Alignas(CACHE_LINE) _Atomic bool asleep; /* a handler must wake the monitor */
-    _Atomic unsigned idle_waiters; /* threads in ts_leader_wait_idle() */
-    _Atomic unsigned nidle;        /* these three: written under mu */
-    _Atomic unsigned nthreads;
-    _Atomic bool stopping;
-    _Atomic bool spare_coming; /* wants_spare said true, nobody came yet */
-    _Atomic unsigned high;     /* workers[high..] have never been used */
-    bool inert;                /* written in a forked child only */
-    struct ts_leader_config config;
-    struct ts_worker *workers; /* max_threads of them; never move */
-
-    _Alignas(CACHE_LINE) pthread_mutex_t mu;
-    bool vacant;
-    struct ts_worker *idle_top;
-    pthread_cond_t idle_cond; /* a handler ended and idle_waiters > 0 */
-
-    pthread_mutex_t mon_mu;
-    pthread_cond_t mon_cond;
-    pthread_t monitor;
-    bool mon_started;
-    bool mon_quit;
-    uint64_t seen_word; /* the monitor's own: lead word at the last look */
-};
 
 /* --- clocks ------------------------------------------------------------------ */
 
@@ -131,8 +39,7 @@ static struct timespec to_timespec(uint64_t ns)
     return t;
 }
 
-/* ns from now as a point on the monotonic clock; UINT64_MAX stays "never". */
-static uint64_t deadline_in(uint64_t ns)
+uint64_t ts_deadline_in(uint64_t ns)
 {
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     return ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
@@ -155,8 +62,7 @@ static int cond_make(pthread_cond_t *cond)
 #endif
 }
 
-/* False once the deadline has passed; may wake early, as any condition. */
-static bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline)
+bool ts_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline)
 {
     if (deadline == UINT64_MAX) {
         pthread_cond_wait(cond, mu);
@@ -205,15 +111,6 @@ uint64_t ts_worker_now(struct ts_worker *w)
 
 /* --- the lead word ------------------------------------------------------------ */
 
-static uint64_t word_gen(uint64_t word) { return word >> SEQ_BITS; }
-static uint64_t word_next_gen(uint64_t word) { return (word_gen(word) + 1) << SEQ_BITS; }
-
-/* The sequence wraps within its bits and never carries into the generation. */
-static uint64_t word_next_seq(uint64_t word)
-{
-    return (word & ~SEQ_MASK) | ((word + 1) & SEQ_MASK);
-}
-
 bool ts_leads(const struct ts_worker *w)
 {
     const struct ts_leader *l = w->l;
@@ -254,8 +151,7 @@ static void give_lead(struct ts_leader *l, struct ts_worker *w)
     w->gen = word_gen(word);
 }
 
-/* To be called once by whoever has just changed the generation. */
-static void pass_on(struct ts_leader *l)
+void ts_pass_on(struct ts_leader *l)
 {
     pthread_mutex_lock(&l->mu);
     TS_ASSERT(!l->vacant);
@@ -282,7 +178,7 @@ void ts_lead_release(struct ts_leader *l, struct ts_worker *w)
     TS_ASSERT(!(word & WORD_BUSY)); /* even and ours: nobody else may change it */
     w->gen = 0;
     atomic_store_explicit(&l->word, word_next_gen(word), memory_order_release);
-    pass_on(l);
+    ts_pass_on(l);
 }
 
 /* Under mu. Ends the wait for a spare that ts_lead_wants_spare() ordered. */
@@ -297,14 +193,14 @@ static void has_come(struct ts_leader *l, struct ts_worker *w)
 static enum ts_lead follow(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns)
 {
     bool retire = false;
-    uint64_t deadline = idle_ns ? deadline_in(idle_ns) : UINT64_MAX;
+    uint64_t deadline = idle_ns ? ts_deadline_in(idle_ns) : UINT64_MAX;
 
     idle_push(l, w);
     while (!w->granted && !l->stopping && !retire) {
-        if (cond_wait_until(&w->wake, &l->mu, deadline) || w->granted || l->stopping)
+        if (ts_cond_wait_until(&w->wake, &l->mu, deadline) || w->granted || l->stopping)
             continue;
         retire = atomic_load_explicit(&l->nidle, memory_order_relaxed) > 1;
-        deadline = deadline_in(idle_ns);
+        deadline = ts_deadline_in(idle_ns);
     }
     if (!w->granted) {
         idle_remove(l, w);
@@ -420,161 +316,6 @@ void ts_worker_leave(struct ts_leader *l, struct ts_worker *w)
     pthread_mutex_unlock(&l->mu);
 }
 
-/* --- the monitor ------------------------------------------------------------------ */
-
-enum news { NOTHING, UNSENT, NEWS };
-
-/* One worker at one tick; flushes if it was inside this very handler at the last
- * tick, and if there may be something to flush. */
-static enum news look_at_worker(struct ts_leader *l, struct ts_worker *w)
-{
-    uint64_t slot = atomic_load_explicit(&w->slot, memory_order_acquire);
-    if (slot != w->seen) {
-        w->seen = slot;
-        w->unsent = false;
-        return NEWS;
-    }
-    if (!(slot & SLOT_BUSY) || !l->config.flush)
-        return NOTHING;
-    bool fresh = !atomic_load_explicit(&w->visited, memory_order_relaxed)
-                 || atomic_load_explicit(&w->dirty, memory_order_relaxed);
-    if (!fresh && !w->unsent)
-        return NOTHING;
-    if (!atomic_compare_exchange_strong_explicit(&w->slot, &slot, slot | SLOT_LOCKED,
-                                                 memory_order_acquire, memory_order_relaxed))
-        return NEWS; /* it has just ended */
-    /* Both before the flush: what a handler adds after it finds visited set and
-     * sets dirty again (flush's own lock orders the two). */
-    atomic_store_explicit(&w->visited, true, memory_order_relaxed);
-    atomic_store_explicit(&w->dirty, false, memory_order_relaxed);
-    w->unsent = l->config.flush(w->conn, l->config.ctx);
-    atomic_store_explicit(&w->slot, slot, memory_order_release);
-    return fresh ? NEWS : w->unsent ? UNSENT : NOTHING;
-}
-
-static enum news look(struct ts_leader *l)
-{
-    /* The lead first: a flush takes its time. */
-    uint64_t word = atomic_load_explicit(&l->word, memory_order_acquire);
-    if (word == l->seen_word && (word & WORD_BUSY) && l->config.max_threads > 1
-        && atomic_compare_exchange_strong_explicit(&l->word, &word, word_next_gen(word),
-                                                   memory_order_acq_rel, memory_order_relaxed)) {
-        pass_on(l);
-    }
-    l->seen_word = word;
-
-    enum news news = NOTHING;
-    unsigned high = atomic_load(&l->high);
-    for (unsigned i = 0; i < high; i++) {
-        enum news n = look_at_worker(l, &l->workers[i]);
-        if (n > news)
-            news = n;
-    }
-    return news;
-}
-
-/* Notes where everybody is without acting on it. True if nothing has moved since
- * the last look. Called with `asleep` set: either a handler that begins now sees
- * that and wakes us, or we see its slot here (each side stores, then loads the
- * other's, all of it seq_cst). The same for `dirty`. A leader in a handler keeps
- * us awake until its lead is taken. */
-static bool may_sleep(struct ts_leader *l)
-{
-    bool quiet = true;
-    unsigned high = atomic_load(&l->high);
-    for (unsigned i = 0; i < high; i++) {
-        struct ts_worker *w = &l->workers[i];
-        uint64_t slot = atomic_load(&w->slot);
-        if (slot != w->seen) {
-            w->seen = slot;
-            w->unsent = false;
-            quiet = false;
-        } else if ((slot & SLOT_BUSY) && atomic_load(&w->dirty)) {
-            quiet = false;
-        }
-    }
-    l->seen_word = atomic_load(&l->word);
-    return quiet && !((l->seen_word & WORD_BUSY) && l->config.max_threads > 1);
-}
-
-/* Under mon_mu. True if somebody woke us, false if ns have passed. */
-static bool sleep_until_woken(struct ts_leader *l, uint64_t ns)
-{
-    atomic_store(&l->asleep, true);
-    bool woken = !may_sleep(l);
-    if (!woken) {
-        uint64_t deadline = deadline_in(ns);
-        while (atomic_load(&l->asleep) && !l->mon_quit
-               && cond_wait_until(&l->mon_cond, &l->mon_mu, deadline)) {
-        }
-        woken = !atomic_load(&l->asleep);
-        if (woken)
-            may_sleep(l); /* only to note: what is seen now is looked at a tick later */
-    }
-    atomic_store(&l->asleep, false);
-    return woken;
-}
-
-static void *monitor_main(void *arg)
-{
-    struct ts_leader *l = arg;
-    uint64_t tick = l->config.tick_ns;
-    unsigned quiet = 0; /* ticks without news */
-    bool unsent = false;
-
-    pthread_mutex_lock(&l->mon_mu);
-    while (!l->mon_quit) {
-        if (quiet < QUIET_TICKS) {
-            uint64_t deadline = deadline_in(tick);
-            while (!l->mon_quit && cond_wait_until(&l->mon_cond, &l->mon_mu, deadline)) {
-            }
-        } else {
-            unsigned shift = quiet - QUIET_TICKS + 1;
-            if (shift > UNSENT_SHIFT_MAX)
-                shift = UNSENT_SHIFT_MAX;
-            if (sleep_until_woken(l, unsent ? tick << shift : UINT64_MAX)) {
-                quiet = 0; /* what was noted just now is looked at in a tick */
-                continue;
-            }
-        }
-        if (l->mon_quit)
-            break;
-        pthread_mutex_unlock(&l->mon_mu);
-        enum news news = look(l);
-        pthread_mutex_lock(&l->mon_mu);
-        unsent = news == UNSENT;
-        quiet = news == NEWS ? 0 : quiet + 1;
-    }
-    pthread_mutex_unlock(&l->mon_mu);
-    return NULL;
-}
-
-/* Under mon_mu. All signals are blocked in it: they are for the program's threads.
- * If it cannot be started, the next handler tries again; until then a handler that
- * blocks holds the lead, once or twice, and is then predicted. */
-static bool start_monitor(struct ts_leader *l)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    l->mon_started = !pthread_create(&l->monitor, NULL, monitor_main, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return l->mon_started;
-}
-
-static void wake_monitor(struct ts_leader *l)
-{
-    pthread_mutex_lock(&l->mon_mu);
-    if (!l->mon_started) {
-        if (start_monitor(l))
-            atomic_store(&l->asleep, false);
-    } else if (atomic_load(&l->asleep)) {
-        atomic_store(&l->asleep, false);
-        pthread_cond_signal(&l->mon_cond);
-    }
-    pthread_mutex_unlock(&l->mon_mu);
-}
-
 /* --- around each handler ------------------------------------------------------------ */
 
 void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsigned hint)
@@ -607,7 +348,7 @@ void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsi
     /* Both seq_cst: the other half is in may_sleep(). */
     atomic_store(&w->slot, slot | SLOT_BUSY);
     if (TS_UNLIKELY(atomic_load(&l->asleep)))
-        wake_monitor(l);
+        ts_monitor_wake(l);
 }
 
 /* The monitor is sending what this handler wrote: a system call's time, unless it
@@ -678,7 +419,7 @@ void ts_handler_dirty(struct ts_leader *l, struct ts_worker *w)
         return;
     atomic_store(&w->dirty, true);
     if (atomic_load(&l->asleep))
-        wake_monitor(l);
+        ts_monitor_wake(l);
 }
 
 /* --- the server's side ---------------------------------------------------------------- */
@@ -736,12 +477,7 @@ void ts_leader_free(struct ts_leader *l)
         return;
     if (!l->inert) {
         TS_ASSERT(l->nthreads == 0);
-        pthread_mutex_lock(&l->mon_mu);
-        l->mon_quit = true;
-        pthread_cond_signal(&l->mon_cond);
-        pthread_mutex_unlock(&l->mon_mu);
-        if (l->mon_started)
-            pthread_join(l->monitor, NULL);
+        ts_monitor_end(l);
         for (unsigned i = 0; i < l->config.max_threads; i++)
             if (l->workers[i].cond_made)
                 pthread_cond_destroy(&l->workers[i].wake);
@@ -785,13 +521,13 @@ bool ts_leader_wait_idle(struct ts_leader *l, uint64_t timeout_ns)
         return true;
     if (timeout_ns == 0)
         return false;
-    uint64_t deadline = deadline_in(timeout_ns);
+    uint64_t deadline = ts_deadline_in(timeout_ns);
     bool in_time = true;
     pthread_mutex_lock(&l->mu);
     /* seq_cst: a handler that ends sees this and tells us, or we see it ended. */
     atomic_fetch_add(&l->idle_waiters, 1);
     while (in_time && ts_leader_busy(l) != 0)
-        in_time = cond_wait_until(&l->idle_cond, &l->mu, deadline);
+        in_time = ts_cond_wait_until(&l->idle_cond, &l->mu, deadline);
     bool idle = ts_leader_busy(l) == 0;
     atomic_fetch_sub(&l->idle_waiters, 1);
     pthread_mutex_unlock(&l->mu);

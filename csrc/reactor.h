@@ -33,7 +33,8 @@ enum ts_task {
     TS_TASK_REQUEST,     /* a plain request, small body included, is there */
     TS_TASK_GENERAL,     /* the general parser can decide without waiting */
     TS_TASK_TIMEOUT,     /* the deadline has passed between requests */
-    TS_TASK_BROKEN,      /* the answer could not be sent: out.error */
+    TS_TASK_BROKEN,      /* the answer could not be sent (out.error), and the
+                            handler has not heard of it */
     TS_TASK_GONE         /* over: tidy up, then ts_reactor_close() */
 };
 

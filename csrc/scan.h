@@ -21,6 +21,7 @@
 #ifndef TS_SCAN_H
 #define TS_SCAN_H
 
+#include "framing.h"
 #include "scan_simd.h"
 #include "ts.h"
 
@@ -36,26 +37,6 @@ struct ts_field {
     struct ts_span name;
     struct ts_span value; /* leading SP and HTAB off, trailing ones kept (as
                              the email parser leaves it), without CRLF */
-};
-
-/* The value of the first Connection field, whole (a list is OTHER), compared
- * without regard to ASCII case and to SP and HTAB around it. */
-enum ts_conn_token {
-    TS_CONN_NONE, /* there is no such field */
-    TS_CONN_CLOSE,
-    TS_CONN_KEEP_ALIVE,
-    TS_CONN_OTHER,
-};
-
-/* Why the framing of a plain head is refused (RFC 9112, 6.1 to 6.3). */
-enum ts_refusal {
-    TS_REFUSE_NONE,
-    TS_REFUSE_CONTENT_LENGTH,       /* not 1*DIGIT, or past 63 bits */
-    TS_REFUSE_CONTENT_LENGTHS,      /* several, and they differ */
-    TS_REFUSE_TRANSFER_ENCODING,    /* malformed, chunked twice or not last */
-    TS_REFUSE_TRANSFER_ENCODING_10, /* in HTTP/1.0 */
-    TS_REFUSE_BOTH,                 /* with a Content-Length */
-    TS_REFUSE_CODING,               /* something before chunked: 501 */
 };
 
 enum ts_scan {
@@ -138,10 +119,5 @@ enum ts_scan ts_scan_fields(struct ts_request *request, const char *buf,
  * and is not plain, or it is longer than TS_MAX_REQUEST_LINE. */
 enum ts_scan ts_scan_line(struct ts_request *request, const char *buf,
                           size_t len, const struct ts_limits *limits);
-
-/* A reason phrase for the error page ("Invalid Content-Length"), and the
- * status to send with it: 400, or 501 for TS_REFUSE_CODING. Not for NONE. */
-const char *ts_refusal_reason(enum ts_refusal refusal);
-int ts_refusal_status(enum ts_refusal refusal);
 
 #endif

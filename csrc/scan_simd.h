@@ -23,6 +23,11 @@ static inline bool ts_is(int octet_class, char octet)
     return (ts_octets[(uint8_t)octet] & octet_class) != 0;
 }
 
+static inline bool ts_is_ows(char octet)
+{
+    return octet == ' ' || octet == '\t';
+}
+
 /* The first octet of [p, end) that is not in the class, or `end`. */
 typedef const char *ts_skip(const char *p, const char *end);
 

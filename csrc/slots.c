@@ -21,6 +21,13 @@ void ts_slots_free(struct ts_slots *slots)
     pthread_mutex_destroy(&slots->lock);
 }
 
+void ts_slots_forked(struct ts_slots *slots)
+{
+    pthread_mutex_init(&slots->lock, NULL);
+    for (uint32_t i = 0; i < slots->n; i++)
+        atomic_flag_clear(&ts_slots_at(slots, i)->out.lock);
+}
+
 /* Under the lock: one more chunk, if there is memory for it. */
 static void grow(struct ts_slots *slots)
 {
@@ -32,7 +39,7 @@ static void grow(struct ts_slots *slots)
         chunk[i].slot = slots->n + i;
         chunk[i].fd = -1;
         atomic_store(&chunk[i].word, TS_WORD_OWNED);
-        atomic_flag_clear(&chunk[i].out.lock);
+        ts_out_init(&chunk[i].out);
         chunk[i].next_free = slots->free;
         slots->free = &chunk[i];
     }

@@ -32,6 +32,9 @@ int ts_slots_init(struct ts_slots *slots);
 /* Frees the connections and what they hold. No thread inside. */
 void ts_slots_free(struct ts_slots *slots);
 
+/* In the child after fork(): no lock is held, whoever held one is not here. */
+void ts_slots_forked(struct ts_slots *slots);
+
 /* A free connection, owned by the caller, or NULL: no memory, or TS_CHUNKS_MAX
  * chunks are full. */
 struct ts_conn *ts_slots_take(struct ts_slots *slots);

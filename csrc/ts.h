@@ -2,8 +2,9 @@
  * compiler facts. Nothing here knows of Python, and nothing here has state.
  *
  * Reading order of the folder is the way of a request:
- *   poller -> sock -> buffer -> scan (chunked) -> conn -> reactor -> head,
- * with leader and predictor deciding which thread walks it.
+ *   poller -> sock -> acceptor -> buffer -> scan (framing, chunked) -> conn
+ *   -> slots -> course -> reactor -> head,
+ * with leader, monitor and predictor deciding which thread walks it.
  */
 #ifndef TS_H
 #define TS_H

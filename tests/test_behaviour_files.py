@@ -48,12 +48,14 @@ def files(folder, protocol="HTTP/1.1", **members):
 
 PATHS = (
     "/", "/plain.txt", "/empty", "/page.html", "/data.json", "/archive.tar.gz", "/no-extension", "/UPPER.TXT",
-    "/with%20space.txt", "/percent%2541.txt", "/percent%41.txt", "/plus+and&amp;.txt", "/%C3%BCn%C3%AFcode%20%E2%82%AC.txt",
+    "/with%20space.txt", "/percent%2541.txt", "/percent%41.txt", "/plus+and&amp;.txt",
+    "/%C3%BCn%C3%AFcode%20%E2%82%AC.txt",
     "/%3Cb%3E.txt", "/quote'%22.txt", "/script.js", "/style.css", "/image.png", "/x.unknown", "/a.Z", "/b.bz2",
     "/c.xz", "/sub", "/sub/", "/sub?query", "/sub?query#x", "/sub/?query", "/sub/inner.txt", "/sub/inner.txt?x=/y/",
     "/sub//inner.txt", "/sub/./inner.txt", "/sub/../plain.txt", "/sub/%2e%2e/plain.txt", "/../../etc/passwd",
     "/plain.txt/", "/plain.txt/x", "/plain.txt#fragment", "/plain.txt?", "/indexed", "/indexed/", "/htm/",
-    "/empty-folder/", "/index-folder/", "/with%20space", "/with%20space/", "/sub/deeper/", "/link.txt", "/linked-folder/",
+    "/empty-folder/", "/index-folder/", "/with%20space", "/with%20space/", "/sub/deeper/", "/link.txt",
+    "/linked-folder/",
     "/dangling", "/missing", "/missing/", "/%00", "/plain.txt%00", "/%ff%fe", "/%zz", "//plain.txt", "//sub", "///",
     "/" + "x" * 300, "/" + "/x" * 500, "*", "plain.txt", "http://a/plain.txt", "/C:/x", "/sub\\inner.txt", "/~", "/..",
     "/.", "/sub/..", "/;p", "/plain.txt;p",

@@ -205,7 +205,8 @@ class TestCurl:
             pytest.skip("curl is not on PATH")
 
         def curl(*arguments, data=None):
-            result = subprocess.run(["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "60", *arguments],
+            result = subprocess.run(["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "60",
+                                     *arguments],
                                     input=data, capture_output=True)
             assert result.returncode == 0, result.stderr
             return result.stdout

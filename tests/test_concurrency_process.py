@@ -160,8 +160,8 @@ sys.stdin.readline()
 """
 
     @BOTH
-    @pytest.mark.parametrize("last", ("", "server.shutdown()", "server.shutdown(); server.server_close()", "sys.exit(0)",
-                                      "del server"))
+    @pytest.mark.parametrize("last", ("", "server.shutdown()", "server.shutdown(); server.server_close()",
+                                      "sys.exit(0)", "del server"))
     def test_with_connections_open(self, server, last):
         with program(self.BACKGROUND.format(server=server, last=last)) as (process, address):
             with Client(address) as idle, Client(address) as half:

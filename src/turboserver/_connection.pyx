@@ -25,7 +25,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 from turboserver._channel cimport Channel, os_error, wait_ready
 from turboserver._native cimport (
-    TS_IN_FIRST, TS_OUT_BLOCKED, TS_OUT_KEPT, TS_OUT_SENT, TS_SCAN_COMPLETE,
+    TS_IN_FIRST, TS_OUT_BLOCKED, TS_OUT_FIRST, TS_OUT_KEPT, TS_OUT_SENT, TS_SCAN_COMPLETE,
     ts_conn_fill, ts_conn_took, ts_handler_dirty, ts_head_free, ts_in_unread,
     ts_out_flush, ts_out_unsent, ts_out_write, ts_recv,
 )
@@ -128,16 +128,14 @@ cdef class Connection(Channel):
 
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         cdef size_t taken = 0
-        cdef bint first
         cdef int result
         while True:
             self.handle()
-            first = ts_out_unsent(&self.c.out) == 0
             result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
-            if result == TS_OUT_KEPT:
+            if result == TS_OUT_KEPT or result == TS_OUT_FIRST:
                 if not self.in_handler:
                     return self.flush()
-                if first and self.leader != NULL:
+                if result == TS_OUT_FIRST and self.leader != NULL:
                     ts_handler_dirty(self.leader, self.worker)
                 return 0
             if result == TS_OUT_SENT:

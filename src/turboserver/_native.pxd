@@ -57,6 +57,7 @@ cdef extern from "buffer.h" nogil:
         TS_OUT_KEPT
         TS_OUT_SENT
         TS_OUT_BLOCKED
+        TS_OUT_FIRST
         TS_IN_FIRST
         TS_OUT_GATHER
     uint32_t ts_out_unsent(const ts_out *out)
@@ -173,7 +174,7 @@ cdef extern from "reactor.h" nogil:
         bint announce
         bint stopping
         uint32_t n_open
-        int listener
+        int listener "acceptor.fd"
     int ts_reactor_new(ts_reactor **out, const char *backend)
     void ts_reactor_free(ts_reactor *r)
     void ts_turn_free(ts_turn *turn)

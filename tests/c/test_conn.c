@@ -1,4 +1,4 @@
-/* units: conn.c buffer.c chunked.c scan.c scan_simd.c sock.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: conn.c buffer.c chunked.c scan.c framing.c scan_simd.c sock.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* Who owns a connection, one rule at a time and then with many threads that
  * fight for it; reading; and what is left of a body. */
 #ifndef _GNU_SOURCE

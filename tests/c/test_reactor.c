@@ -1,4 +1,4 @@
-/* units: reactor.c slots.c acceptor.c conn.c buffer.c chunked.c scan.c framing.c scan_simd.c poller.c poller_epoll.c poller_kqueue.c poller_poll.c sock.c leader.c monitor.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: reactor.c course.c slots.c acceptor.c conn.c buffer.c chunked.c scan.c framing.c scan_simd.c poller.c poller_epoll.c poller_kqueue.c poller_poll.c sock.c leader.c monitor.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* A small server on the reactor and the leader, over real sockets, on every
  * back-end. First in one thread that is client and server in turn, so that each
  * case is the same each time; then with workers, for the sanitizers to judge. */
@@ -162,7 +162,7 @@ static void write_all(struct server *s, struct ts_worker *w, struct ts_conn *c,
     for (;;) {
         int result = ts_out_write(&c->out, c->fd, data, n, c->through, &taken);
 
-        if (result == TS_OUT_KEPT)
+        if (result == TS_OUT_FIRST)
             ts_handler_dirty(s->l, w);
         if (result != TS_OUT_BLOCKED)
             return;
@@ -216,14 +216,38 @@ static size_t read_body(struct ts_conn *c, char *into, size_t n)
     return 0;
 }
 
+/* Octets now and then, around the monitor's ticks; then the handler stays until
+ * the peer says that it has all of them. */
+#define DRIPS 200
+
+static void drip(struct server *s, struct ts_worker *w, struct ts_conn *c)
+{
+    uint32_t seed = 5;
+
+    for (int i = 0; i < DRIPS; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        struct timespec t = {.tv_nsec = (long)(seed >> 12) % 600000};
+
+        nanosleep(&t, NULL);
+        for (uint32_t n = 1 + (seed >> 10) % 3; n > 0; n--)
+            write_all(s, w, c, "d", 1);
+        write_all(s, w, c, "\n", 1);
+        if (i % 20 == 19)
+            CHECK(ts_wait_fd(c->fd, false, -1, 10 * (int64_t)SEC) ==
+                      TS_WAIT_READY &&
+                  ts_conn_fill(c) == 0);
+    }
+}
+
 static void pump(struct server *s);
+
+static char filler[60000]; /* the long answer; main() fills it */
 
 /* As Python does it: the head is at in.head, the body begins after it. Whether
  * the connection may stay. The target says what to do, word by word. */
 static bool handle(struct server *s, struct ts_worker *w, struct ts_conn *c,
                    enum ts_task task)
 {
-    static char filler[60000];
     const struct ts_request *req = c->req;
     char target[300], body[1000];
     bool keep = true;
@@ -257,11 +281,22 @@ static bool handle(struct server *s, struct ts_worker *w, struct ts_conn *c,
         n = (size_t)snprintf(body, sizeof body, "%zu", got);
         answer(s, w, c, body, n);
     } else if (strstr(target, "/long")) {
-        memset(filler, 'x', sizeof filler);
         answer(s, w, c, filler, sizeof filler);
     } else if (strstr(target, "/stream")) {
         answer(s, w, c, "one", 3);
         CHECK(ts_wait_fd(c->fd, false, -1, 10 * (int64_t)SEC) == TS_WAIT_READY);
+    } else if (strstr(target, "/hears")) { /* its own write fails */
+        CHECK(ts_wait_fd(c->fd, false, -1, 10 * (int64_t)SEC) == TS_WAIT_READY);
+        answer(s, w, c, filler, sizeof filler);
+        answer(s, w, c, filler, sizeof filler);
+        CHECK(c->out.error != 0);
+    } else if (strstr(target, "/monitored")) { /* or the monitor's */
+        answer(s, w, c, "x", 1);
+        CHECK(ts_wait_fd(c->fd, false, -1, 10 * (int64_t)SEC) == TS_WAIT_READY);
+        while (c->out.error == 0)
+            ts_reactor_flush(c, NULL);
+    } else if (strstr(target, "/drip")) {
+        drip(s, w, c);
     } else if (strstr(target, "/vanish")) {
         /* The program closes a socket that it was lent, and before the server
          * hears of it another connection gets the same descriptor. */
@@ -1097,6 +1132,33 @@ static void test_stuck_reader_goes(void)
     single_end(s);
 }
 
+static void *reset_later(void *arg)
+{
+    nap_ms(50);
+    reset(*(int *)arg);
+    return NULL;
+}
+
+/* An answer that cannot be sent is told once: by the write, or else afterwards. */
+static void test_broken_is_told_once(void)
+{
+    for (int monitored = 0; monitored < 2; monitored++) {
+        struct server *s = single(false);
+        int fd = client(s);
+        pthread_t thread;
+
+        get_request(fd, monitored ? "/monitored" : "/hears");
+        CHECK(pthread_create(&thread, NULL, reset_later, &fd) == 0);
+        while (atomic_load(&s->handled) == 0)
+            next(s, (int64_t)SEC);
+        CHECK(pthread_join(thread, NULL) == 0);
+        pump(s);
+        CHECK(n_open(s) == 0);
+        CHECK((int)atomic_load(&s->broken) == monitored);
+        single_end(s);
+    }
+}
+
 /* ---- one thread: accepting ---- */
 
 static void test_announce(void)
@@ -1218,8 +1280,6 @@ static void out_of_descriptors(void)
     CHECK(n_open(s) == 0);
 
     /* Paused, and then no listener any more: the pause ends in nothing. */
-    limit.rlim_cur = 1;
-    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0 || limit.rlim_cur == 1);
     limit.rlim_cur = (rlim_t)spare + 20;
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     int fd = client(s);
@@ -1330,6 +1390,50 @@ static void test_stop_while_handling(void)
     expect(fd, "/a");
     expect_end(fd);
     close(fd);
+    single_end(s);
+}
+
+/* Around a fork: nothing gathered is there twice, and the child's copy has no
+ * lock that somebody holds who is not there. */
+static void test_fork(void)
+{
+    struct server *s = single(false);
+    int fd = client(s), status;
+    size_t taken;
+
+    get_request(fd, "/a");
+    pump(s);
+    expect(fd, "/a");
+    CHECK(ts_out_write(&s->last->out, s->last->fd, "gathered", 8, false,
+                       &taken) == TS_OUT_FIRST);
+    CHECK(pthread_mutex_lock(&s->r->slots.lock) == 0);
+    CHECK(pthread_mutex_lock(&s->r->acceptor.lock) == 0);
+    CHECK(!atomic_flag_test_and_set(&s->last->out.lock));
+    pid_t child = fork();
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(WATCHDOG_SECONDS);
+        ts_leader_forked(s->l);
+        ts_reactor_forked(s->r);
+        CHECK(ts_slots_count(&s->r->slots) > 0);
+        ts_reactor_free(s->r); /* which takes each of them */
+        _exit(0);
+    }
+    atomic_flag_clear(&s->last->out.lock);
+    CHECK(pthread_mutex_unlock(&s->r->acceptor.lock) == 0);
+    CHECK(pthread_mutex_unlock(&s->r->slots.lock) == 0);
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    expect_nothing(fd);
+    ts_reactor_before_fork(s->r);
+    char text[8];
+
+    get_octets(fd, text, 8);
+    CHECK(memcmp(text, "gathered", 8) == 0);
+    close(fd);
+    pump(s);
+    CHECK(n_open(s) == 0);
     single_end(s);
 }
 
@@ -1543,6 +1647,39 @@ static void test_monitor_flushes(void)
     server_free(s);
 }
 
+static void *drink(void *arg)
+{
+    struct server *s = arg;
+    int fd = client(s);
+    char one;
+
+    get_request(fd, "/drip/close");
+    for (int lines = 0; lines < DRIPS;) {
+        get_octets(fd, &one, 1);
+        if (one == '\n' && ++lines % 20 == 0)
+            put(fd, "y");
+    }
+    expect_end(fd);
+    close(fd);
+    return NULL;
+}
+
+/* Nor is anything left when it is written while the monitor is at it. */
+static void test_monitor_flushes_the_last(void)
+{
+    struct server *s = serve_on(4, false);
+    pthread_t threads[4];
+    struct crew crew;
+
+    hire(&crew, s, 4);
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_create(&threads[i], NULL, drink, s) == 0);
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    dismiss(&crew);
+    server_free(s);
+}
+
 /* Every deadline is kept by whoever leads, also those set by other threads. */
 static void test_deadlines_of_all_workers(void)
 {
@@ -1638,8 +1775,9 @@ static void test_unlisten_under_load(void)
     for (unsigned i = 0; i < 200; i++) {
         int fd = client(s);
 
-        for (volatile unsigned spin = 0; spin < i * 3701 % 400000; spin++)
-            ;
+        struct timespec t = {.tv_nsec = i * 37 % 500 * 10000L}; /* up to 5 ms */
+
+        nanosleep(&t, NULL);
         ts_reactor_unlisten(s->r);
         CHECK(ts_set_nonblock(s->listener, false, NULL) == 0);
         uint64_t beats = atomic_load(&crew.beats), began = ts_monotonic_ns();
@@ -1688,6 +1826,7 @@ static const struct test {
     TEST(slow_reader),
     TEST(slow_reader_with_a_body_left),
     TEST(stuck_reader_goes),
+    TEST(broken_is_told_once),
     TEST(announce),
     TEST(unlisten),
     TEST(accept_takes_turns),
@@ -1696,6 +1835,8 @@ static const struct test {
     TEST(stop_ends_all_phases),
     TEST(stop_while_handling),
     TEST(monitor_flushes),
+    TEST(monitor_flushes_the_last),
+    TEST(fork),
     TEST(deadlines_of_all_workers),
     TEST(unlisten_under_load),
     TEST(stop_under_load),
@@ -1707,6 +1848,7 @@ int main(int argc, char **argv)
 {
     static const char *const backends[] = {NULL, "poll"};
 
+    memset(filler, 'x', sizeof filler);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, watchdog);
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {

@@ -1,4 +1,4 @@
-/* units: scan.c scan_simd.c; sanitizers: address,undefined
+/* units: scan.c framing.c scan_simd.c; sanitizers: address,undefined
  *
  * The request scanner: the corpus (tests/corpus/README.md), each case whole,
  * octet by octet and in random pieces, by each instruction set; mutations of

@@ -1,0 +1,125 @@
+/* leader_private: the state that leader.c (the workers' side) and monitor.c share.
+ *
+ * Who may change the lead word:
+ *   even ("not in a handler")  only the leader: to odd (enter), or to the next
+ *                              generation (release, predicted hand-over)
+ *   odd  ("in a handler")      the leader to even (exit) and the monitor to the
+ *                              next generation: both by compare-and-swap
+ * Whoever changes the generation owes the hand-over: ts_pass_on(), exactly once.
+ * Between the two nobody leads. Under `mu`: vacant implies that no follower is
+ * idle (or that we are stopping), so no wake-up can be missed.
+ *
+ * Who may change a worker's slot: the worker (enter, exit); the monitor only to
+ * set LOCKED on a slot that is BUSY, and to take it off again. Exit waits for
+ * that, so a connection never goes away under a flush.
+ *
+ * Locks: `mu` (idle stack, vacancy, joining) and `mon_mu` (the monitor's sleep)
+ * are never held together, nor during a flush; both are held for a few
+ * instructions only, so they may be taken with the GIL held. */
+#ifndef TS_LEADER_PRIVATE_H
+#define TS_LEADER_PRIVATE_H
+
+#include "leader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* 16 bits of sequence: the monitor can mistake one handler for another only if
+ * exactly 32768 of them ran between two looks, and then a fast handler loses the
+ * lead, which is safe. 48 bits of generation: these must never come round while
+ * an old leader sits in its handler; at 100,000 hand-overs a second, 89 years. */
+#define SEQ_BITS 16
+#define SEQ_MASK ((UINT64_C(1) << SEQ_BITS) - 1)
+#define WORD_BUSY UINT64_C(1)
+
+/* A slot: count of handlers << 2 | LOCKED | BUSY. */
+#define SLOT_BUSY UINT64_C(1)
+#define SLOT_LOCKED UINT64_C(2)
+#define SLOT_STEP UINT64_C(4)
+
+#define CACHE_LINE 64
+
+struct ts_worker {
+    /* Line one: every request. Only the worker writes here, but for `slot`
+     * (LOCKED), `gen` (at a grant, while the worker sleeps), visited and dirty. */
+    _Alignas(CACHE_LINE) _Atomic uint64_t slot;
+    void *conn;          /* written while the slot is free, read under LOCKED */
+    struct ts_leader *l;
+    uint64_t gen;        /* generation under which it was given the lead; 0: none */
+    uint64_t entered;    /* the odd lead word it stored; 0: entered as no leader */
+    uint64_t now;        /* last timestamp */
+    uint64_t began;      /* `now` at enter */
+    uint64_t mark;       /* waited_mark() at enter, if measured */
+    bool measured;
+    _Atomic bool visited; /* the monitor has flushed during this handler */
+    _Atomic bool dirty;   /* and there is something new to flush */
+
+    /* Line two: the monitor's own, then what `mu` guards. */
+    _Alignas(CACHE_LINE) uint64_t seen; /* slot at the last look */
+    bool unsent;                        /* the last flush left something */
+    bool joined;
+    bool fresh;   /* has not been to ts_lead_wait() yet */
+    bool granted; /* was popped from the idle stack and given the lead */
+    bool cond_made;
+    struct ts_worker *above, *below; /* in the idle stack */
+    pthread_cond_t wake;
+};
+
+struct ts_leader {
+    _Alignas(CACHE_LINE) _Atomic uint64_t word; /* generation << SEQ_BITS | seq */
+
+    /* Read by each request, written rarely. */
+    _Alignas(CACHE_LINE) _Atomic bool asleep; /* a handler must wake the monitor */
+    _Atomic unsigned idle_waiters; /* threads in ts_leader_wait_idle() */
+    _Atomic unsigned nidle;        /* these three: written under mu */
+    _Atomic unsigned nthreads;
+    _Atomic bool stopping;
+    _Atomic bool spare_coming; /* wants_spare said true, nobody came yet */
+    _Atomic unsigned high;     /* workers[high..] have never been used */
+    bool inert;                /* written in a forked child only */
+    struct ts_leader_config config;
+    struct ts_worker *workers; /* max_threads of them; never move */
+
+    _Alignas(CACHE_LINE) pthread_mutex_t mu;
+    bool vacant;
+    struct ts_worker *idle_top;
+    pthread_cond_t idle_cond; /* a handler ended and idle_waiters > 0 */
+
+    pthread_mutex_t mon_mu;
+    pthread_cond_t mon_cond;
+    pthread_t monitor;
+    bool mon_started;
+    bool mon_quit;
+    uint64_t seen_word; /* the monitor's own: lead word at the last look */
+};
+
+/* --- the lead word ------------------------------------------------------------ */
+
+static inline uint64_t word_gen(uint64_t word) { return word >> SEQ_BITS; }
+static inline uint64_t word_next_gen(uint64_t word) { return (word_gen(word) + 1) << SEQ_BITS; }
+
+/* The sequence wraps within its bits and never carries into the generation. */
+static inline uint64_t word_next_seq(uint64_t word)
+{
+    return (word & ~SEQ_MASK) | ((word + 1) & SEQ_MASK);
+}
+
+/* --- leader.c, for the monitor ---------------------------------------------------- */
+
+/* To be called once by whoever has just changed the generation. */
+void ts_pass_on(struct ts_leader *l);
+
+/* ns from now as a point on the monotonic clock; UINT64_MAX stays "never". */
+uint64_t ts_deadline_in(uint64_t ns);
+/* False once the deadline has passed; may wake early, as any condition. */
+bool ts_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline);
+
+/* --- monitor.c, for the workers ----------------------------------------------------- */
+
+/* A handler has begun, or has something to flush, and the monitor is asleep: ends
+ * that, or starts its thread. */
+void ts_monitor_wake(struct ts_leader *l);
+/* Ends and joins it, if it was ever started. */
+void ts_monitor_end(struct ts_leader *l);
+
+#endif
