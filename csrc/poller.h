@@ -86,7 +86,7 @@ int ts_poller_change(struct ts_poller *p, int fd, uint64_t key,
 int ts_poller_rearm(struct ts_poller *p, int fd, uint64_t key);
 
 /* Takes fd out. No wait that starts after this reports it; one that is under
- * way may. -ENOENT if it is not in. */
+ * way may (epoll, kqueue), or has ended before this returns (poll). -ENOENT if it is not in. */
 int ts_poller_remove(struct ts_poller *p, int fd, uint64_t key);
 
 /* fd is about to be closed by the caller. epoll, kqueue: nothing, for the last

@@ -45,8 +45,10 @@ struct poll_poller {
     struct ts_poller base;
     struct ts_wakefd wakefd;
     pthread_mutex_t lock;
+    pthread_cond_t returned; /* a wait is over */
     /* Guarded by lock. */
     bool waiting, kicked;
+    uint64_t waits;     /* how many there have been */
     int armed_count;
     struct slot *slots; /* by fd, MAX_FDS or fewer: `size` */
     int *armed;         /* dense */
@@ -62,6 +64,7 @@ static void poll_close(struct ts_poller *base)
     struct poll_poller *p = (struct poll_poller *)base;
 
     ts_wakefd_close(&p->wakefd);
+    pthread_cond_destroy(&p->returned);
     pthread_mutex_destroy(&p->lock);
     free(p->slots);
     free(p->armed);
@@ -81,6 +84,8 @@ static int poll_open(struct ts_poller **out)
     p->base.ops = &ts_poller_poll_ops;
     p->wakefd.read_fd = p->wakefd.write_fd = -1;
     rc = pthread_mutex_init(&p->lock, NULL);
+    if (rc == 0)
+        rc = pthread_cond_init(&p->returned, NULL);
     if (rc != 0) {
         free(p);
         return -rc;
@@ -223,8 +228,16 @@ static int poll_remove(struct ts_poller *base, int fd, uint64_t key)
     (void)key; /* as for epoll, where the fd alone decides */
     pthread_mutex_lock(&p->lock);
     s = find(p, fd);
-    if (s)
+    if (s) {
+        bool polled = p->waiting && s->place >= 0;
+        uint64_t waits = p->waits;
+
         take_out(p, fd);
+        /* The kernel holds the file as long as it is polled: a port would stay
+         * taken for a moment after the close. */
+        while (polled && p->waiting && p->waits == waits)
+            pthread_cond_wait(&p->returned, &p->lock);
+    }
     pthread_mutex_unlock(&p->lock);
     return s ? 0 : -ENOENT;
 }
@@ -285,6 +298,7 @@ static int poll_wait(struct ts_poller *base, struct ts_event *events, int max,
     pthread_mutex_lock(&p->lock);
     n = snapshot(p);
     p->waiting = true;
+    p->waits++;
     pthread_mutex_unlock(&p->lock);
 
     ready = poll(p->polled, (nfds_t)n, timeout_ms);
@@ -293,6 +307,7 @@ static int poll_wait(struct ts_poller *base, struct ts_event *events, int max,
 
     pthread_mutex_lock(&p->lock);
     p->waiting = false;
+    pthread_cond_broadcast(&p->returned);
     if (p->kicked || (ready > 0 && p->polled[0].revents)) {
         p->kicked = false;
         ts_wakefd_clear(&p->wakefd);

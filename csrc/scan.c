@@ -83,8 +83,8 @@ static bool is_python_version(const char *p, const char *end)
     return dots == 1 && digits > 0;
 }
 
-/* Whether parse_request() says no before it reads a header line. */
-static bool is_refused_by_line(const char *p, const char *end)
+/* Whether parse_request() decides before it reads a header line. */
+static bool is_decided_by_line(const char *p, const char *end, bool bare_09)
 {
     const char *first = p, *last = p, *last_end = p;
     size_t first_len = 0;
@@ -105,7 +105,7 @@ static bool is_refused_by_line(const char *p, const char *end)
         }
     }
     if (words == 2) /* HTTP/0.9 */
-        return first_len != 3 || memcmp(first, "GET", 3) != 0;
+        return bare_09 || first_len != 3 || memcmp(first, "GET", 3) != 0;
     return words != 3 || !is_python_version(last, last_end);
 }
 
@@ -188,8 +188,9 @@ ended: /* p is after its LF */
     r->state = FIELD_START;
     if (!r->odd)
         return LINE_IS_PLAIN;
-    return is_refused_by_line(buf, buf + line_end) ? LINE_IS_REFUSED
-                                                   : LINE_IS_ODD;
+    return is_decided_by_line(buf, buf + line_end, limits->bare_09)
+               ? LINE_IS_REFUSED
+               : LINE_IS_ODD;
 
 more:
     LOOKED(r, end - from);
@@ -335,6 +336,7 @@ void ts_limits_init(struct ts_limits *limits)
     limits->max_line = 65536;
     limits->max_headers = 100;
     limits->simd = ts_simd_best();
+    limits->bare_09 = false;
 }
 
 void ts_request_reset(struct ts_request *r)

@@ -90,9 +90,12 @@ struct ts_limits {
     uint32_t max_headers; /* http.client._MAXHEADERS: header lines, the blank
                              one included */
     const struct ts_simd *simd;
+    bool bare_09; /* HTTP/0.9 ends with its request line, as http.server has it
+                     from 3.14 on; before, header lines follow it */
 };
 
-/* The standard library's figures (65536, 100), the fastest instruction set. */
+/* The standard library's figures (65536, 100, false), the fastest instruction
+ * set. */
 void ts_limits_init(struct ts_limits *limits);
 
 /* Before the first octet of each request. Costs some 100 octets of memset. */
@@ -103,8 +106,9 @@ void ts_request_reset(struct ts_request *request);
  * (a body, the next request) are not looked at. After COMPLETE or GENERAL the
  * request has to be reset first. A head has to end within UINT32_MAX octets.
  *
- * GENERAL comes at once if the request line alone makes the standard library
- * refuse, or a limit is passed; else at the end of the head. */
+ * GENERAL comes at once if the standard library asks for no more than the
+ * request line (it refuses it, or bare_09), or a limit is passed; else at the
+ * end of the head. */
 enum ts_scan ts_scan(struct ts_request *request, const char *buf, size_t len,
                      const struct ts_limits *limits);
 

@@ -253,7 +253,7 @@ def test_serves_a_directory_and_stops_at_an_interrupt(files):
                                  f"(http://127.0.0.1:{served.port}/) ...\n")
         response, body = served.get("/a.txt")
         assert (response.status, body, response.version) == (200, b"text", 10)
-        assert response.getheader("Server").startswith("SimpleHTTP/")
+        assert response.getheader("Server").startswith("SimpleHTTP")
         assert b"a.txt" in served.get("/")[1]
         assert served.get("/none")[0].status == 404
         served.process.send_signal(signal.SIGINT)

@@ -9,6 +9,7 @@ import inspect
 import itertools
 import socket
 import socketserver
+import sys
 import threading
 import types
 
@@ -289,6 +290,7 @@ class TestGetattr:
         with serving(backend.http_server.HTTPServer(("127.0.0.1", 0), Handler)) as server:
             assert fetch(server, method=method).body == b"do_" + method.encode()
 
+    @pytest.mark.skipif(sys.version_info >= (3, 15), reason="the original itself asks for private names there")
     def test_getattr_that_answers_501_is_never_probed_for_private_names(self, backend):
         probed = []
 

@@ -7,6 +7,7 @@ import http.client
 import http.server
 import socket
 import socketserver
+import sys
 import threading
 import types
 
@@ -290,7 +291,8 @@ class TestPatchedLimits:
     """http.client._MAXLINE and _MAXHEADERS are patched and must be honoured when the request is parsed."""
 
     CASES = (
-        ("_MAXHEADERS", 5, 4, 200), ("_MAXHEADERS", 5, 5, 431), ("_MAXHEADERS", 5, 6, 431),
+        # The blank line counts as one of them up to 3.14.
+        ("_MAXHEADERS", 5, 4, 200), ("_MAXHEADERS", 5, 5, 200 if sys.version_info >= (3, 15) else 431), ("_MAXHEADERS", 5, 6, 431),
         ("_MAXHEADERS", 1000, 500, 200), ("_MAXHEADERS", 100, 99, 200), ("_MAXHEADERS", 100, 101, 431),
     )
 

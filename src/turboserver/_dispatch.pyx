@@ -11,6 +11,7 @@ What may not live here: threads and who leads (_engine.pyx), parsing, streams.
 
 import http.client
 import http.server
+import io
 import sys
 import threading
 
@@ -37,6 +38,16 @@ cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.han
 cdef dict METHODS = {}      # octets of a method -> "do_" + method; bounded
 cdef dict CLIENT = vars(http.client)
 cdef object MISSING = object()
+
+
+def _reads_no_header_of_09():
+    """Whether this Python's http.server takes "GET /path" for all of a request."""
+    handler = http.server.BaseHTTPRequestHandler.__new__(http.server.BaseHTTPRequestHandler)
+    handler.raw_requestline = b"GET /\r\n"
+    handler.rfile = io.BytesIO(b"\r\n")
+    return handler.parse_request() and handler.rfile.tell() == 0
+
+cdef bint BARE_09 = _reads_no_header_of_09()
 
 
 cdef object method_name(char *octets, uint32_t n):
@@ -75,6 +86,7 @@ cdef class Dispatcher:
             self.max_headers = CLIENT["_MAXHEADERS"]
             self.r.limits.max_line = min(self.max_line, 0x7fffffff)
             self.r.limits.max_headers = min(self.max_headers, 0x7fffffff)
+            self.r.limits.bare_09 = BARE_09
         return 0
 
     cdef inline bint limits_hold(self):

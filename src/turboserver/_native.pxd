@@ -106,6 +106,7 @@ cdef extern from "scan.h" nogil:
     struct ts_limits:
         uint32_t max_line
         uint32_t max_headers
+        bint bare_09
     void ts_limits_init(ts_limits *limits)
     void ts_request_reset(ts_request *request)
     int ts_scan(ts_request *request, const char *buf, size_t len, const ts_limits *limits)
