@@ -121,6 +121,18 @@ void ts_reactor_stop(struct ts_reactor *r)
     ts_poller_wake(r->poller);
 }
 
+struct ts_conn *ts_reactor_reap_unsent(struct ts_reactor *r, uint32_t *at)
+{
+    uint32_t n = ts_slots_count(&r->slots);
+    while (*at < n) {
+        struct ts_conn *c = ts_slots_at(&r->slots, (*at)++);
+        if (ts_conn_claim_parked(c) &&
+            (c->phase == TS_PHASE_FLUSH || !ts_release(r, c)))
+            return c;
+    }
+    return NULL;
+}
+
 struct ts_conn *ts_reactor_reap(struct ts_reactor *r, uint32_t *at)
 {
     uint32_t n = ts_slots_count(&r->slots);

@@ -135,6 +135,11 @@ void ts_reactor_wake(struct ts_reactor *r);
  * ends; the parked ones are for ts_reactor_reap. Any thread. */
 void ts_reactor_stop(struct ts_reactor *r);
 
+/* Every parked connection whose answer the kernel has not taken whole, one a call
+ * (or one that has news and is not parked any more): owned by the caller, who goes
+ * on with it; NULL when there is none left. *at starts as 0. */
+struct ts_conn *ts_reactor_reap_unsent(struct ts_reactor *r, uint32_t *at);
+
 /* Every parked connection, one a call, for the end of the server: owned by the
  * caller; NULL when there is none left. *at starts as 0. */
 struct ts_conn *ts_reactor_reap(struct ts_reactor *r, uint32_t *at);

@@ -24,8 +24,15 @@ void ts_slots_free(struct ts_slots *slots)
 void ts_slots_forked(struct ts_slots *slots)
 {
     pthread_mutex_init(&slots->lock, NULL);
-    for (uint32_t i = 0; i < slots->n; i++)
-        atomic_flag_clear(&ts_slots_at(slots, i)->out.lock);
+    for (uint32_t i = 0; i < slots->n; i++) {
+        struct ts_conn *c = ts_slots_at(slots, i);
+        atomic_flag_clear(&c->out.lock);
+        /* What was gathered is the parent's to send. What the child writes leaves
+         * at once: no monitor is here, and it may end by _exit() or exec. */
+        c->out.pos = c->out.end = 0;
+        atomic_store(&c->out.unsent, 0);
+        c->through = true;
+    }
 }
 
 /* Under the lock: one more chunk, if there is memory for it. */

@@ -8,10 +8,12 @@ cdef class Channel:
     cdef ts_in *buffer      # incoming octets; NULL once the channel is closed
     cdef ts_in own          # ... in a SocketChannel they are here
     cdef object sock        # the Python socket, where there is one
+    cdef bint parked        # the event loop's: no thread of the program may read
 
     cdef int handle(self) except -1
     cdef int64_t patience(self) except -2
     cdef int settle(self) except -1
+    cdef int wait_readable(self) except -1
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2
     cdef Py_ssize_t refill(self) except -2
     cdef int took(self, const char *data, Py_ssize_t n) except -1

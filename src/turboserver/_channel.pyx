@@ -63,37 +63,54 @@ cdef class Channel:
         """Called before waiting for the peer: what was written must be out."""
         return 0
 
+    cdef int wait_readable(self) except -1:
+        """After -EAGAIN: False if it may not wait. TimeoutError, OSError; ValueError if the
+        channel went away meanwhile."""
+        cdef int64_t patience
+        self.settle()
+        patience = self.patience()
+        if patience == 0:
+            return False
+        if not wait_ready(self.handle(), False, patience):
+            raise TimeoutError("timed out")
+        if self.buffer == NULL or self.parked:
+            raise ValueError("I/O operation on closed file.")
+        return True
+
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
         """One receive of 1..n octets; 0 at the end, -1 if it would have to wait and
         may not. TimeoutError, OSError."""
         cdef Py_ssize_t got
-        cdef int64_t patience
         while True:
             got = ts_recv(self.handle(), into, n)
             if got >= 0:
                 return got
             if got != -EAGAIN:
                 raise os_error(<int>-got)
-            self.settle()
-            patience = self.patience()
-            if patience == 0:
+            if not self.wait_readable():
                 return -1
-            if not wait_ready(self.handle(), False, patience):
-                raise TimeoutError("timed out")
 
     cdef Py_ssize_t refill(self) except -2:
-        """One receive into the buffer: as receive(). What was unread stays."""
+        """One receive into the buffer: as receive(). What was unread stays. No pointer into
+        the buffer outlives a wait: another thread may refill it then."""
         cdef ts_in *b = self.buffer
         cdef Py_ssize_t got
-        if b.pos == b.end:
-            b.head = b.pos = b.end = 0
-        b.head = b.pos
-        if ts_in_reserve(b, 1 if b.data != NULL and b.end < b.cap else TS_IN_FIRST) != 0:
-            raise MemoryError
-        got = self.receive(b.data + b.end, b.cap - b.end)
-        if got > 0:
-            b.end += <uint32_t>got
-        return got
+        cdef int fd
+        while True:
+            fd = self.handle()
+            if b.pos == b.end:
+                b.head = b.pos = b.end = 0
+            b.head = b.pos
+            if ts_in_reserve(b, 1 if b.data != NULL and b.end < b.cap else TS_IN_FIRST) != 0:
+                raise MemoryError
+            got = ts_recv(fd, b.data + b.end, b.cap - b.end)
+            if got >= 0:
+                b.end += <uint32_t>got
+                return got
+            if got != -EAGAIN:
+                raise os_error(<int>-got)
+            if not self.wait_readable():
+                return -1
 
     cdef int took(self, const char *data, Py_ssize_t n) except -1:
         """n octets went to the handler."""

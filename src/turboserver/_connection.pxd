@@ -58,6 +58,7 @@ cdef class Connection(Channel):
     cdef int keep_supplied(self) except -1
     cdef int to_list(self) except -1
     cdef int wait_writable(self) except -1
+    cdef int flush_last(self) except -1
     cdef int send_head(self) except -1
 
 

@@ -53,6 +53,10 @@ cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
                           "request_version", "headers", "close_connection")
 
 
+# How long an answer may wait for its client when the server ends.
+cdef int64_t LAST_NS = 30_000_000_000
+
+
 cdef class Connection(Channel):
 
     def __dealloc__(self):
@@ -92,7 +96,6 @@ cdef class Connection(Channel):
     cdef Py_ssize_t refill(self) except -2:
         cdef ts_conn *c = self.c
         cdef uint32_t before
-        cdef int64_t patience
         if c.input.pos == c.input.end:
             # The head stays where its spans point; a consumed body makes room.
             if self.stage == STAGE_PLAIN:
@@ -112,15 +115,9 @@ cdef class Connection(Channel):
                 return 0
             if c.input.end - c.input.pos > before:
                 return c.input.end - c.input.pos - before
-            self.flush()
-            patience = self.patience()
-            if patience == 0:
+            if not self.wait_readable():
                 return -1
-            if not wait_ready(self.handle(), False, patience):
-                raise TimeoutError("timed out")
             c = self.c
-            if c == NULL:
-                raise ValueError("I/O operation on closed file.")
 
     cdef int took(self, const char *data, Py_ssize_t n) except -1:
         ts_conn_took(self.c, data, n)
@@ -155,6 +152,20 @@ cdef class Connection(Channel):
             if result == TS_OUT_SENT:
                 break
             self.wait_writable()
+        return 0
+
+    cdef int flush_last(self) except -1:
+        """The server ends: what is left of the answer gets a bounded time to leave."""
+        cdef int64_t patience
+        try:
+            patience = self.patience()
+            if patience < 0 or patience > LAST_NS:
+                self.timeout_ns = LAST_NS
+                if self.sock is not None:
+                    self.sock.settimeout(LAST_NS / 1e9)
+            self.flush()
+        except (OSError, ValueError):
+            pass    # the peer is gone, or does not read
         return 0
 
     cdef int wait_writable(self) except -1:
@@ -195,6 +206,8 @@ cdef class Connection(Channel):
                 self.flush()
             except OSError:
                 pass  # whoever writes next meets it
+            if self.sock is not None or self.c == NULL:
+                return self.socket()    # another thread was here while this one waited
             listener = self.server.socket
             self.sock = Socket(listener.family, listener.type, listener.proto,
                                fileno=self.c.fd)

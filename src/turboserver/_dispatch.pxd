@@ -2,7 +2,7 @@
 
 from turboserver._connection cimport Connection
 from turboserver._handlers cimport HandlerInfo
-from turboserver._native cimport ts_conn, ts_leader, ts_reactor, ts_task, ts_turn
+from turboserver._native cimport ts_conn, ts_leader, ts_reactor, ts_task, ts_turn, ts_worker
 
 
 cdef class Dispatcher:
@@ -27,6 +27,7 @@ cdef class Dispatcher:
     cdef int run_plain(self, Connection conn) except -1
     cdef bint verified(self, Connection conn)
     cdef int failed(self, Connection conn) except -1
+    cdef int report(self, request, client_address) except -1
     cdef int timed_out(self, Connection conn) except -1
     cdef int finish(self, Connection conn) except -1
-    cdef int tidy(self, ts_turn *turn, Connection conn) except -1
+    cdef int tidy(self, ts_turn *turn, Connection conn, ts_worker *worker) except -1

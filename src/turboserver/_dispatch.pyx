@@ -110,6 +110,7 @@ cdef class Dispatcher:
         conn.client_address = address_of(&c.peer)
         conn.info = self.info
         conn.timeout_ns = self.info.timeout_ns
+        conn.parked = True
         Py_INCREF(conn)     # the ts_conn's
         c.owner = <void *>conn
         return conn
@@ -161,6 +162,14 @@ cdef class Dispatcher:
             if conn.sock is not None and conn.sock.fileno() < 0:
                 conn.c.broken = True    # closed or detached by the program
                 return False
+            if (conn.reader is not None and conn.reader.channel is None
+                    or conn.writer is not None and conn.writer.channel is None):
+                return False    # closed by the program, perhaps by finish()
+            if conn.shadows(("rfile", "handle_one_request")):
+                # The next request is not for us to read: the original's loop.
+                while not conn.handler.close_connection:
+                    conn.handler.handle_one_request()
+                return False
             if PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
                 if conn.head.len > 0:
                     conn.to_list()      # lines not yet sent stay for the next answer
@@ -172,8 +181,11 @@ cdef class Dispatcher:
             self.failed(conn)
             return False
         finally:
-            if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1:
-                conn.keep_supplied()    # somebody else has the handler, and may look later
+            try:
+                if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1:
+                    conn.keep_supplied()    # somebody else has the handler, and may look later
+            except BaseException:
+                self.failed(conn)           # the program's MessageClass, for one
             conn.stage = STAGE_NONE
 
     cdef int run_plain(self, Connection conn) except -1:
@@ -218,11 +230,20 @@ cdef class Dispatcher:
     # ---- when it goes wrong -----------------------------------------------
 
     cdef int failed(self, Connection conn) except -1:
+        """Called in an except clause: report() of that exception."""
+        cdef object request = None
+        try:
+            request = conn.socket()
+        except Exception:
+            pass    # closed meanwhile; what happened is told all the same
+        return self.report(request, conn.client_address)
+
+    cdef int report(self, request, client_address) except -1:
         """Called in an except clause: what socketserver does with such an exception."""
         kind, error, trace = sys.exc_info()
         if isinstance(error, Exception):
             try:
-                self.server.handle_error(conn.socket(), conn.client_address)
+                self.server.handle_error(request, client_address)
                 return 0
             except BaseException as raised:
                 kind, error, trace = type(raised), raised, raised.__traceback__
@@ -234,7 +255,10 @@ cdef class Dispatcher:
             threading.excepthook(threading.ExceptHookArgs(
                 (kind, error, trace, threading.current_thread())))
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            try:
+                sys.excepthook(*sys.exc_info())
+            except BaseException:
+                pass    # nobody is left to tell; the thread has others to serve
         return 0
 
     cdef int timed_out(self, Connection conn) except -1:
@@ -251,7 +275,7 @@ cdef class Dispatcher:
 
     cdef int finish(self, Connection conn) except -1:
         """StreamRequestHandler.finish()."""
-        if conn.handler is not None and conn.shadows(("rfile", "wfile")):
+        if conn.handler is not None and conn.shadows(("rfile", "wfile", "finish")):
             conn.handler.finish()
         if conn.writer is not None:
             conn.writer.channel = None
@@ -259,15 +283,20 @@ cdef class Dispatcher:
             conn.reader.channel = None
         return 0
 
-    cdef int tidy(self, ts_turn *turn, Connection conn) except -1:
-        """Everything Python holds of the connection ends, then the connection."""
+    cdef int tidy(self, ts_turn *turn, Connection conn, ts_worker *worker) except -1:
+        """Everything Python holds of the connection ends, then the connection. worker: the
+        engine thread's, which may lose the lead: what the program does here can block."""
         cdef ts_conn *c = conn.c
+        cdef bint hooks = worker != NULL and (self.calls_shutdown or conn.sock is not None or (
+            conn.handler is not None and conn.shadows(("rfile", "wfile", "finish"))))
+        if hooks:
+            ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
         try:
             self.finish(conn)
+            if self.calls_shutdown:
+                conn.socket()
         except BaseException:
             self.failed(conn)
-        if self.calls_shutdown:
-            conn.socket()
         ts_reactor_forget(self.r, c)
         if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1 and conn.sock is not None:
             conn.attrs.setdefault("connection", conn.sock)
@@ -279,6 +308,8 @@ cdef class Dispatcher:
                 self.server.shutdown_request(conn.sock)
             except BaseException:
                 self.failed(conn)
+        if hooks:
+            ts_handler_exit_(self.leader, worker)
         conn.c = NULL
         conn.buffer = NULL
         set_latest(None)

@@ -25,4 +25,5 @@ cdef class Engine:
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
     cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1
     cdef int leave_child(self, Connection conn) except -1
-    cdef int start_thread(self) except -1
+    cdef int start_thread(self, target, args=*) except -1
+    cdef int thread_ends(self) except -1

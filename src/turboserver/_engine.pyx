@@ -14,6 +14,7 @@ What may not live here: what a request means (_dispatch.pyx), the public classes
 import atexit
 import os
 import socket
+import sys
 import threading
 import weakref
 
@@ -34,6 +35,10 @@ from turboserver._native cimport *
 
 # A follower that had nothing to do for this long ends, unless it is the last one.
 cdef uint64_t IDLE_NS = 10_000_000_000
+
+# Requests of one connection in a row, before others are let in.
+cdef enum:
+    FAIR_ROW = 64
 
 # Threads of an engine whose server has no turbo_max_threads.
 DEFAULT_MAX_THREADS = 1000
@@ -127,7 +132,7 @@ cdef class Engine:
             raise os_error(-failed)
         self.serving = threading.current_thread()
         if self.threaded and not self.threads:
-            self.start_thread()
+            self.start_thread(self.work)
         return True
 
     def unlisten(self, int fd):
@@ -153,6 +158,7 @@ cdef class Engine:
         cdef uint32_t at = 0
         cdef ts_conn *c
         cdef ts_turn turn
+        cdef list unsent = []
         if self.forked:
             return
         ts_reactor_unlisten(self.r)
@@ -167,10 +173,31 @@ cdef class Engine:
                 c.broken = False
                 if c.owner == NULL:
                     ts_reactor_close(self.r, &turn, c)
+                elif c.phase == TS_PHASE_FLUSH:
+                    unsent.append(<Connection>c.owner)
                 else:
-                    self.dispatcher.tidy(&turn, <Connection>c.owner)
+                    self.dispatcher.tidy(&turn, <Connection>c.owner, NULL)
         finally:
             ts_turn_free(&turn)
+        if unsent and self.threaded:
+            self.done.clear()
+            self.start_thread(self.send_last, (unsent,))
+        elif unsent:
+            self.send_last(unsent)
+
+    def send_last(self, unsent):
+        """Close connections of which an answer is still to be sent, when it is. A thread
+        of its own where handlers have threads: the original's would still be sending."""
+        cdef ts_turn turn
+        cdef Connection conn
+        memset(&turn, 0, sizeof(turn))
+        try:
+            for conn in unsent:
+                conn.flush_last()
+                self.dispatcher.tidy(&turn, conn, NULL)
+        finally:
+            ts_turn_free(&turn)
+            self.thread_ends()
 
     def join(self, timeout=None):
         """Wait until no handler runs, or for timeout seconds. True if none does."""
@@ -192,9 +219,9 @@ cdef class Engine:
 
     # ---- threads ----------------------------------------------------------
 
-    cdef int start_thread(self) except -1:
-        thread = threading.Thread(target=self.work, name=f"turboserver-{len(self.threads) + 1}",
-                                  daemon=True)
+    cdef int start_thread(self, target, args=()) except -1:
+        thread = threading.Thread(target=target, args=args, daemon=True,
+                                  name=f"turboserver-{len(self.threads) + 1}")
         self.threads.add(thread)
         try:
             thread.start()
@@ -228,9 +255,13 @@ cdef class Engine:
             ts_turn_free(&turn)
             if worker != NULL and not self.forked:
                 ts_worker_leave(self.leader, worker)
-            self.threads.discard(threading.current_thread())
-            if not self.threads:
-                self.done.set()
+            self.thread_ends()
+
+    cdef int thread_ends(self) except -1:
+        self.threads.discard(threading.current_thread())
+        if not self.threads:
+            self.done.set()
+        return 0
 
     cdef int lead(self, ts_worker *worker, ts_turn *turn) except -1:
         """Lead until the lead is lost (0) or the engine has ended (1)."""
@@ -253,7 +284,7 @@ cdef class Engine:
                 continue
             if ts_lead_wants_spare(self.leader):
                 try:
-                    self.start_thread()
+                    self.start_thread(self.work)
                 except RuntimeError:
                     ts_lead_spare_failed(self.leader)
             self.serve(worker, turn, c, task)
@@ -271,6 +302,7 @@ cdef class Engine:
         cdef ts_conn *c
         cdef ts_task task
         cdef int64_t wait = nanoseconds(poll_interval)
+        cdef uint32_t at = 0
         if worker == NULL:
             raise RuntimeError("serve_forever() is running already")
         memset(&turn, 0, sizeof(turn))
@@ -288,10 +320,20 @@ cdef class Engine:
                     if self.dispatcher.fatal is not None:
                         error, self.dispatcher.fatal = self.dispatcher.fatal, None
                         raise error
-                elif task == TS_TASK_INTERRUPTED:
+                else:
+                    # Whatever ended the wait: a signal may have come before it, or to
+                    # another thread, or have been simulated (_thread.interrupt_main).
                     PyErr_CheckSignals()
                 if self.forked or self.r.stopping:
                     break
+            # Nobody polls from here on: answers that wait for their clients leave now.
+            while not self.forked:
+                c = ts_reactor_reap_unsent(self.r, &at)
+                if c == NULL:
+                    break
+                if c.phase == TS_PHASE_FLUSH:
+                    (<Connection>c.owner).flush_last()
+                self.serve(worker, &turn, c, ts_reactor_go_on(self.r, &turn, c))
                 if self.dispatcher.calls_actions:
                     server.service_actions()
         finally:
@@ -307,9 +349,20 @@ cdef class Engine:
 
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1:
         """Take a connection through its tasks until it is parked or closed."""
-        cdef Connection conn = self.dispatcher.connection_for(c)
+        cdef Connection conn
         cdef ts_handler_exit result
         cdef bint keep
+        cdef unsigned hint
+        cdef uint32_t row = 0
+        if task == TS_TASK_NONE:
+            return 0
+        try:
+            conn = self.dispatcher.connection_for(c)
+        except BaseException:
+            # A class that cannot even be looked at. The others are served on.
+            sys.excepthook(*sys.exc_info())
+            ts_reactor_close(self.r, turn, c)
+            return 0
         if conn is None:
             self.serve_blocking(worker, turn, c)
             return 0
@@ -325,10 +378,18 @@ cdef class Engine:
                 set_latest(conn)
                 conn.worker = worker
                 conn.in_handler = True
-                ts_handler_enter(self.leader, worker, c, ts_predict(&self.predictor, conn.key))
+                conn.parked = False
+                row += 1
+                # A client that never lets go has a thread of its own.
+                hint = TS_HINT_BLOCKS if row >= FAIR_ROW else ts_predict(
+                    &self.predictor, conn.key)
+                ts_handler_enter(self.leader, worker, c, hint)
                 keep = self.dispatcher.handle(conn, task)
+                if self.r.stopping and not self.forked:
+                    conn.flush_last()
                 result = ts_handler_exit_(self.leader, worker)
                 conn.in_handler = False
+                conn.parked = True
                 conn.worker = NULL
                 ts_predict_learn(&self.predictor, conn.key, result.slow, result.blocked)
                 if self.forked:
@@ -341,16 +402,20 @@ cdef class Engine:
                 else:
                     task = TS_TASK_GONE
             elif task == TS_TASK_BROKEN:
+                ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
                 try:
                     raise os_error(c.out.error)
                 except OSError:
                     self.dispatcher.failed(conn)
+                ts_handler_exit_(self.leader, worker)
                 task = TS_TASK_GONE
             elif task == TS_TASK_TIMEOUT:
+                ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
                 self.dispatcher.timed_out(conn)
+                ts_handler_exit_(self.leader, worker)
                 task = TS_TASK_GONE
             else:
-                self.dispatcher.tidy(turn, conn)
+                self.dispatcher.tidy(turn, conn, worker)
                 return 0
         return 0
 
@@ -365,16 +430,16 @@ cdef class Engine:
         ts_handler_enter(self.leader, worker, c, TS_HINT_BLOCKS)
         try:
             self.server.finish_request(sock, address)
-        except Exception:
-            self.server.handle_error(sock, address)
-        finally:
-            ts_handler_exit_(self.leader, worker)
-            PRELOADED.pop(sock, None)
-            ts_reactor_forget(self.r, c)
-            try:
-                self.server.shutdown_request(sock)
-            finally:
-                ts_reactor_close(self.r, turn, c)
+        except BaseException:
+            self.dispatcher.report(sock, address)
+        ts_handler_exit_(self.leader, worker)
+        PRELOADED.pop(sock, None)
+        ts_reactor_forget(self.r, c)
+        try:
+            self.server.shutdown_request(sock)
+        except BaseException:
+            self.dispatcher.report(sock, address)
+        ts_reactor_close(self.r, turn, c)
         return 0
 
     cdef int leave_child(self, Connection conn) except -1:

@@ -126,6 +126,7 @@ cdef extern from "conn.h" nogil:
     enum:
         TS_PHASE_HEAD
         TS_PHASE_HANDLER
+        TS_PHASE_FLUSH
     struct ts_conn:
         int fd
         uint8_t phase
@@ -188,6 +189,7 @@ cdef extern from "reactor.h" nogil:
     ts_task ts_reactor_done(ts_reactor *r, ts_turn *turn, ts_conn *c, bint keep)
     ts_task ts_reactor_rescan(ts_reactor *r, ts_conn *c)
     void ts_reactor_close(ts_reactor *r, ts_turn *turn, ts_conn *c)
+    ts_conn *ts_reactor_reap_unsent(ts_reactor *r, uint32_t *at)
     ts_conn *ts_reactor_reap(ts_reactor *r, uint32_t *at)
     void ts_reactor_stop(ts_reactor *r)
     void ts_reactor_wake(ts_reactor *r)

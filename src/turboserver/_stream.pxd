@@ -7,6 +7,7 @@ cdef class RequestReader:
     cdef Channel channel    # None once closed
     cdef object error       # a time-out has made the stream unusable
     cdef Channel source(self)
+    cdef Channel reading(self)
     cdef Py_ssize_t more(self) except -2
     cdef Py_ssize_t _into(self, char *into, Py_ssize_t want) except -2
 

@@ -60,12 +60,21 @@ cdef class RequestReader:
             raise ValueError("I/O operation on closed file.")
         return self.channel
 
+    cdef Channel reading(self):
+        """The channel, for who is about to touch its buffer."""
+        cdef Channel channel = self.source()
+        if channel.parked:
+            raise ValueError("read of a request whose handler has returned")
+        return channel
+
     cdef Py_ssize_t more(self) except -2:
         """One receive into the buffer: its size, 0 at the end, -1 would wait."""
         if self.error is not None:
             raise OSError("cannot read from timed out object")
+        # Another thread may have closed the file while this one waited.
+        cdef Channel channel = self.reading()
         try:
-            return self.channel.refill()
+            return channel.refill()
         except TimeoutError as error:
             self.error = error
             raise
@@ -73,7 +82,7 @@ cdef class RequestReader:
     def read(self, n=-1, /):
         """Up to n octets, fewer only at the end; all there are for None or -1. None if
         the socket is non-blocking and has nothing. TimeoutError, OSError."""
-        cdef Channel channel = self.source()
+        cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(n)
         cdef Py_ssize_t have = ts_in_unread(channel.buffer)
         cdef Py_ssize_t got, at
@@ -107,7 +116,11 @@ cdef class RequestReader:
             elif want - at >= CHUNK // 4:
                 if self.error is not None:
                     raise OSError("cannot read from timed out object")
-                got = channel.receive(into + at, want - at)
+                try:
+                    got = channel.receive(into + at, want - at)
+                except TimeoutError as error:
+                    self.error = error
+                    raise
                 if got <= 0:
                     return at if at > 0 else got
             else:
@@ -135,7 +148,7 @@ cdef class RequestReader:
 
     def read1(self, n=-1, /):
         """Up to n octets with one receive at the most; b'' at the end."""
-        cdef Channel channel = self.source()
+        cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(n)
         cdef Py_ssize_t have
         if want == 0:
@@ -147,7 +160,7 @@ cdef class RequestReader:
 
     def peek(self, n=0, /):
         """Buffered octets without consuming them, after one receive if there are none."""
-        cdef Channel channel = self.source()
+        cdef Channel channel = self.reading()
         if ts_in_unread(channel.buffer) == 0:
             self.more()
         return PyBytes_FromStringAndSize(channel.buffer.data + channel.buffer.pos,
@@ -158,7 +171,7 @@ cdef class RequestReader:
         socket is non-blocking and has nothing."""
         cdef Py_buffer view
         cdef Py_ssize_t got
-        self.source()
+        self.reading()
         PyObject_GetBuffer(buffer, &view, PyBUF_CONTIG)
         try:
             got = self._into(<char *>view.buf, view.len)
@@ -169,7 +182,7 @@ cdef class RequestReader:
     def readinto1(self, buffer, /):
         """As readinto(), with one receive at the most."""
         cdef Py_buffer view
-        cdef Channel channel = self.source()
+        cdef Channel channel = self.reading()
         cdef Py_ssize_t got
         PyObject_GetBuffer(buffer, &view, PyBUF_CONTIG)
         try:
@@ -187,7 +200,7 @@ cdef class RequestReader:
     def readline(self, limit=-1, /):
         """The octets up to and including the next LF, limit octets at the most, fewer
         at the end of the stream."""
-        cdef Channel channel = self.source()
+        cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(limit)
         cdef Py_ssize_t seen = 0
         cdef Py_ssize_t have, look
@@ -203,7 +216,10 @@ cdef class RequestReader:
                     return taken(channel, found - start + 1)
                 seen = look
             if seen == want or self.more() <= 0:
-                return taken(channel, seen)
+                # Another thread may have read, too, while this one waited.
+                return taken(channel, min(seen, <Py_ssize_t>ts_in_unread(channel.buffer)))
+            if ts_in_unread(channel.buffer) < seen:
+                seen = 0
 
     def readlines(self, hint=-1, /):
         """A list of the remaining lines; stops after hint octets if that is positive."""

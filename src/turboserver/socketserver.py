@@ -41,6 +41,7 @@ class BaseServer(_original.BaseServer):
 
     _turbo_engine = None
     _turbo_waker = None
+    _turbo_batches = False  # the loop comes back for what is received now and handled later
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
@@ -73,13 +74,18 @@ class BaseServer(_original.BaseServer):
         """The blocking lane: the original's loop, woken instead of polled."""
         waker = self._turbo_waker
         while not self._BaseServer__shutdown_request:
-            ready = waker.wait(None if self._turbo_full() else self.fileno(), poll_interval)
+            full = self._turbo_full()
+            ready = not full and self._turbo_pending()
+            if not ready:
+                ready = waker.wait(None if full else self.fileno(), poll_interval)
             if self._BaseServer__shutdown_request:
                 break
             if ready:
-                self._handle_request_noblock()
-                while self._turbo_pending() and not self._BaseServer__shutdown_request:
+                self._turbo_batches = True
+                try:
                     self._handle_request_noblock()
+                finally:
+                    self._turbo_batches = False
             self.service_actions()
 
     def _turbo_full(self):
@@ -174,7 +180,8 @@ class UDPServer(TCPServer, _original.UDPServer):
         if queue is None:
             queue = self._turbo_datagrams = deque()
         if not queue:
-            if type(self.socket) is not socket.socket:
+            # A program's own loop over fileno() could not see what is left of a batch.
+            if not self._turbo_batches or type(self.socket) is not socket.socket:
                 return _original.UDPServer.get_request(self)
             try:
                 queue.extend(receive_batch(self.socket.fileno(), self.max_packet_size))

@@ -648,7 +648,7 @@ static void stress(unsigned seed, bool slow_ones, uint64_t stop_after, unsigned 
     for (unsigned i = 0; i < threads / 3 + 1; i++)
         stress_start(s);
     /* On a busy machine the first handler may come late. */
-    for (uint64_t end = now_ns() + stop_after; s->live && (now_ns() < end || s->next == 0);)
+    for (uint64_t end = now_ns() + stop_after; s->live && (now_ns() < end || !s->handled[0]);)
         sleep_ns(MS);
     s->stop = true;
     ts_leader_stop(s->l); /* in the middle, unless everything is done */

@@ -39,7 +39,7 @@ static const char *running = "none";
 
 #define MS UINT64_C(1000000)
 #define SEC UINT64_C(1000000000)
-#define WATCHDOG_SECONDS 120
+#define WATCHDOG_SECONDS 60
 
 static void nap_ms(unsigned ms)
 {
@@ -291,10 +291,10 @@ static bool handle(struct server *s, struct ts_worker *w, struct ts_conn *c,
         answer(s, w, c, filler, sizeof filler);
         CHECK(c->out.error != 0);
     } else if (strstr(target, "/monitored")) { /* or the monitor's */
-        answer(s, w, c, "x", 1);
         CHECK(ts_wait_fd(c->fd, false, -1, 10 * (int64_t)SEC) == TS_WAIT_READY);
-        while (c->out.error == 0)
-            ts_reactor_flush(c, NULL);
+        answer(s, w, c, "x", 1);
+        ts_reactor_flush(c, NULL);
+        CHECK(c->out.error != 0);
     } else if (strstr(target, "/drip")) {
         drip(s, w, c);
     } else if (strstr(target, "/vanish")) {
@@ -1453,7 +1453,10 @@ static void *work(void *arg)
     struct ts_worker *w = ts_worker_join(s->l);
     struct ts_turn turn = {0};
 
-    CHECK(w != NULL);
+    if (w == NULL) { /* so late that all is over */
+        CHECK(errno == ESHUTDOWN);
+        return NULL;
+    }
     while (ts_lead_wait(s->l, w, 0) == TS_LEAD) {
         while (ts_leads(w)) {
             struct ts_conn *c = NULL;
