@@ -154,12 +154,6 @@ def date_and_version_strings(self, seen):
     respond(self)
 
 
-@program
-def attributes_of_the_handler(self, seen):
-    seen.append(sorted(name for name in vars(self) if not name.startswith("_")))
-    respond(self)
-
-
 # ---------------------------------------------------------------- send_error
 
 @program
@@ -250,7 +244,7 @@ def buffer_rewritten(self, seen):
 @program
 def buffer_deleted(self, seen):
     self.send_response(200)
-    if "_headers_buffer" in vars(self):
+    if hasattr(self, "_headers_buffer"):
         del self._headers_buffer
     self.send_header("X-A", "1")
     self.end_headers()
@@ -500,6 +494,14 @@ def test_getattr_for_every_method():
         return Handler
 
     assert_same("handlers/getattr", program, b"ANY-THING / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+def test_attributes_of_the_handler():
+    def note(self, seen):
+        seen.append(sorted(name for name in vars(self) if not name.startswith("_")))
+        respond(self)
+
+    assert_same("handlers/attributes of the handler", handling(note), ONE)
 
 
 @pytest.mark.parametrize("answer", (True, False))

@@ -264,19 +264,3 @@ def test_demo_app():
             answer = exchange(server, GET)
         assert b"Hello world!" in answer and b"PATH_INFO = '/path x/y'" in answer
         assert b"QUERY_STRING = 'q=1&r=%2F'" in answer and b"HTTP_X_ONE = '1,2'" in answer
-
-
-def test_chunked_bodies_are_decoded_by_ours():
-    """The WSGI server always decodes; the original hands out the raw chunks, if the application knows how to ask."""
-    seen = []
-
-    def app(environ, start_response):
-        seen.append(environ["wsgi.input"].read())
-        start_response("200 OK", TEXT)
-        return [b"ok"]
-
-    backend = load_backend("turboserver")
-    with serving(backend.simple_server.make_server("127.0.0.1", 0, app)) as server:
-        exchange(server, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                         b"4\r\nbody\r\n5;x=y\r\n12345\r\n0\r\n\r\n")
-    assert seen == [b"body12345"]

@@ -53,6 +53,7 @@ cdef class Connection(Channel):
     cdef char *head_start(self)
     cdef object text(self, uint32_t off, uint32_t length)
     cdef object supply(self, int which)
+    cdef object lacks(self, name)
     cdef object supply_requestline(self)
     cdef object supply_raw_requestline(self)
     cdef int keep_supplied(self) except -1

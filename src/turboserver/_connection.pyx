@@ -201,7 +201,7 @@ cdef class Connection(Channel):
         leaves at once, so that it cannot overtake what the program sends itself."""
         if self.sock is None:
             if self.c == NULL:
-                raise AttributeError("the connection is closed")
+                raise self.lacks("connection")
             try:
                 self.flush()
             except OSError:
@@ -271,7 +271,7 @@ cdef class Connection(Channel):
             if self.head.len > 0 or self.head_seen:
                 self.to_list()
                 return self.attrs["_headers_buffer"]
-            raise AttributeError("_headers_buffer")
+            raise self.lacks("_headers_buffer")
         if self.c != NULL and (self.stage == STAGE_PLAIN or
                                self.stage == STAGE_FRESH and which >= REQUESTLINE):
             if which == COMMAND:
@@ -296,7 +296,10 @@ cdef class Connection(Channel):
                 return self.supply_requestline()
             if which == RAW_REQUESTLINE:
                 return self.supply_raw_requestline()
-        raise AttributeError(SUPPLIED[which])
+        raise self.lacks(SUPPLIED[which])
+
+    cdef object lacks(self, name):
+        return AttributeError(f"{type(self.handler).__name__!r} object has no attribute {name!r}")
 
     cdef object supply_requestline(self):
         if self.requestline is None:

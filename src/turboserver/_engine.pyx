@@ -326,6 +326,8 @@ cdef class Engine:
                     PyErr_CheckSignals()
                 if self.forked or self.r.stopping:
                     break
+                if self.dispatcher.calls_actions:
+                    server.service_actions()
             # Nobody polls from here on: answers that wait for their clients leave now.
             while not self.forked:
                 c = ts_reactor_reap_unsent(self.r, &at)
@@ -334,8 +336,6 @@ cdef class Engine:
                 if c.phase == TS_PHASE_FLUSH:
                     (<Connection>c.owner).flush_last()
                 self.serve(worker, &turn, c, ts_reactor_go_on(self.r, &turn, c))
-                if self.dispatcher.calls_actions:
-                    server.service_actions()
         finally:
             ts_turn_free(&turn)
             if not self.forked:
