@@ -63,15 +63,7 @@ def found_when_looked_for(reference, ours):
     assert (ours.answer, ours.log) == (reference.answer, reference.log)
 
 
-def closed_after_the_first(reference, ours):
-    """The one request was answered, and its `Connection: close` was heeded."""
-    assert len(reference.seen) == 2 and ours.seen == reference.seen[:1]
-    assert reference.answer.startswith(ours.answer) and ours.answer
-
-
 KNOWN: dict[str, Difference] = {
-    "requests/connection close and space": Difference(
-        "whitespace around a field value is not part of it (RFC 9110, 5.5)", closed_after_the_first),
     "requests/length and chunked": _FRAMING,
     "requests/chunked and length": _FRAMING,
     "requests/differing lengths": _FRAMING,
@@ -100,6 +92,8 @@ KNOWN: dict[str, Difference] = {
 
 #: Differences that tests without a reference know of: where it is noticed, and why.
 ELSEWHERE = {
+    "test_behaviour_requests.py: `Connection: close ` closes":
+        "whitespace around a field value is not part of it (RFC 9110, 5.5)",
     "test_contract_handlers_streams.py: vars(handler) without a socket until it is looked at":
         "the event loop owns the socket between requests; a socket.socket is made for who asks",
     "test_contract_handlers_flow.py: TCP_NODELAY is on where disable_nagle_algorithm is False":

