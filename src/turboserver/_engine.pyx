@@ -302,6 +302,8 @@ cdef class Engine:
         cdef ts_conn *c
         cdef ts_task task
         cdef int64_t wait = nanoseconds(poll_interval)
+        cdef int64_t part = wait if 0 <= wait < SIGNAL_NS else SIGNAL_NS
+        cdef int64_t due = 0        # when the wait has been as long as poll_interval
         cdef uint32_t at = 0
         if worker == NULL:
             raise RuntimeError("serve_forever() is running already")
@@ -313,10 +315,11 @@ cdef class Engine:
                 task = ts_reactor_next(self.r, &turn, False, 0, &c)
                 if task == TS_TASK_NONE:
                     with nogil:
-                        task = ts_reactor_next(self.r, &turn, True, wait, &c)
+                        task = ts_reactor_next(self.r, &turn, True, part, &c)
                         ts_worker_now(worker)
                 if c != NULL:
                     self.serve(worker, &turn, c, task)
+                    due = 0
                     if self.dispatcher.fatal is not None:
                         error, self.dispatcher.fatal = self.dispatcher.fatal, None
                         raise error
@@ -327,6 +330,12 @@ cdef class Engine:
                 if self.forked or self.r.stopping:
                     break
                 if self.dispatcher.calls_actions:
+                    if c == NULL and part != wait:
+                        if due == 0:
+                            due = <int64_t>ts_monotonic_ns() + wait - part
+                        if wait < 0 or <int64_t>ts_monotonic_ns() < due:
+                            continue
+                        due = 0
                     server.service_actions()
             # Nobody polls from here on: answers that wait for their clients leave now.
             while not self.forked:

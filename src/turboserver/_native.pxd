@@ -3,6 +3,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
+# A signal that comes just before a wait does not end it: Python's handler has only set a
+# flag. So no wait of a thread that looks at signals is longer than this at a time.
+cdef enum:
+    SIGNAL_NS = 100_000_000
+
+
 cdef extern from "ts.h" nogil:
     struct ts_span:
         uint32_t off

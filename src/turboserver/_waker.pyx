@@ -8,7 +8,7 @@ from libc.errno cimport EINTR
 from libc.stdint cimport int64_t
 from turboserver._channel cimport os_error
 from turboserver._native cimport (
-    TS_WAIT_READY, ts_wait_fd, ts_wakefd, ts_wakefd_clear, ts_wakefd_close, ts_wakefd_open,
+    SIGNAL_NS, TS_WAIT_READY, TS_WAIT_TIMEOUT, ts_wait_fd, ts_wakefd, ts_wakefd_clear, ts_wakefd_close, ts_wakefd_open,
     ts_wakefd_set,
 )
 
@@ -37,22 +37,30 @@ cdef class Waker:
 
         Raises what a signal's handler raises; OSError for a closed fd.
         """
-        cdef int64_t patience = -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+        cdef int64_t left = -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+        cdef int64_t part
         cdef int own = self.fd.read_fd
         cdef int number = -1 if fd is None else fd
         cdef int result
         if fd is not None and number < 0:
             raise ValueError(f"Invalid file descriptor: {number}")
-        with nogil:
-            if number < 0:
-                result = ts_wait_fd(own, False, -1, patience)
-            else:
-                result = ts_wait_fd(number, False, own, patience)
-        if result == -EINTR:
-            PyErr_CheckSignals()
-            return False
-        if result < 0:
-            raise os_error(-result)
+        while True:
+            part = left if 0 <= left < SIGNAL_NS else SIGNAL_NS
+            with nogil:
+                if number < 0:
+                    result = ts_wait_fd(own, False, -1, part)
+                else:
+                    result = ts_wait_fd(number, False, own, part)
+            if result == -EINTR or result == TS_WAIT_TIMEOUT:
+                PyErr_CheckSignals()
+            if result == -EINTR:
+                return False
+            if result < 0:
+                raise os_error(-result)
+            if result != TS_WAIT_TIMEOUT or left == part:
+                break
+            if left > 0:
+                left -= part
         if number >= 0 and result == TS_WAIT_READY:
             return True
         ts_wakefd_clear(&self.fd)
