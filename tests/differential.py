@@ -15,6 +15,7 @@ from support import exchange, has_turboserver, load_backend, respond, serving
 
 _DATE = re.compile(rb"\r\nDate: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n")
 _LOG_DATE = re.compile(r"\[\d\d/[A-Za-z]+/\d{4} \d\d:\d\d:\d\d\]")
+_OWN_MONTH = re.compile(r"(\[\d\d/[^\]]*/\d{4}) \d\d:\d\d:\d\d\]")
 _CLIENT = re.compile(r"\('127\.0\.0\.1', \d+\)")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
@@ -41,7 +42,7 @@ def normalise_log(text):
             continue
         else:
             inside = False
-        line = _LOG_DATE.sub("[now]", line)
+        line = _OWN_MONTH.sub(r"\1 now]", _LOG_DATE.sub("[now]", line))
         lines.append(_ADDRESS.sub("0x", _CLIENT.sub("(client)", line)))
     return lines
 

@@ -15,7 +15,7 @@ import types
 import pytest
 
 #: True makes a missing `turboserver` (or one without its native engine) a failure; False skips what needs it.
-REQUIRE_TURBOSERVER = False
+REQUIRE_TURBOSERVER = True
 
 #: Seconds after which something that should have happened is taken to hang.  Never a speed limit.
 DEADLINE = 20.0

@@ -135,7 +135,8 @@ cdef object parse_stream(handler):
     cdef bytes line
     rfile = getattr(handler, "rfile", None)
     raw = handler.raw_requestline
-    if type(rfile) is not RequestReader or type(raw) is not bytes:
+    if (type(rfile) is not RequestReader or type(raw) is not bytes
+            or handler.MessageClass is not HTTPMessage):
         return None
     reader = rfile
     ts_limits_init(&limits)
