@@ -17,14 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CHECK(x)                                                            \
-    do {                                                                    \
-        if (!(x)) {                                                         \
-            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__,     \
-                    __LINE__, #x, errno);                                   \
-            exit(1);                                                        \
-        }                                                                   \
-    } while (0)
+#include "check.h"
 
 static uint32_t seed = 1;
 

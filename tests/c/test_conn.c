@@ -15,14 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CHECK(x)                                                            \
-    do {                                                                    \
-        if (!(x)) {                                                         \
-            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__,     \
-                    __LINE__, #x, errno);                                   \
-            exit(1);                                                        \
-        }                                                                   \
-    } while (0)
+#include "check.h"
 
 /* As the table of connections makes one: free, which counts as owned. */
 static void make(struct ts_conn *c, int fd)

@@ -18,14 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(x)                                                           \
-    do {                                                                   \
-        if (!(x)) {                                                        \
-            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__,    \
-                    __LINE__, #x, errno);                                  \
-            exit(1);                                                       \
-        }                                                                  \
-    } while (0)
+#include "check.h"
 
 #define SECOND INT64_C(1000000000)
 
