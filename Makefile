@@ -1,6 +1,7 @@
 # make serve   builds turboserver and serves the current folder (PORT=8000)
 # make test    sets up what the tests need and runs them
 # make bench   the speed check: server CPU for each request, beside its peers
+# make soak    a hostile conversation for a minute (SOAK=seconds for another time)
 # make model   checks the model of the leader hand-over (needs spin)
 # make clean   removes what the above have made
 #
@@ -11,6 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+SOAK ?= 60
 BENCH_ARGS ?=
 
 PY = $(VENV)/bin/python
@@ -25,7 +27,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench model clean
+.PHONY: help serve test bench soak model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,6 +38,9 @@ serve: $(VENV)/.built
 
 test: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.built $(VENV)/.tools-test
+	@TURBOSERVER_SOAK=$(SOAK) $(PY) -m pytest -q tests/test_stress.py
 
 bench: $(VENV)/.built
 	@$(PY) bench/hello.py $(BENCH_ARGS)

@@ -84,6 +84,17 @@ void ts_out_free(struct ts_out *out)
     unlock(out);
 }
 
+void ts_out_trim(struct ts_out *out)
+{
+    lock(out);
+    if (out->cap > TS_OUT_IDLE && out->pos == out->end) {
+        free(out->data);
+        out->data = NULL;
+        out->pos = out->end = out->cap = 0;
+    }
+    unlock(out);
+}
+
 /* Holding the lock: sends the gathered octets, then extra (may be empty), as
  * long as the kernel takes them. *taken counts the extra ones. */
 static int send_locked(struct ts_out *out, int fd, const char *extra,

@@ -82,6 +82,12 @@ static inline int ts_out_untold(const struct ts_out *out)
     return out->told ? 0 : out->error;
 }
 
+/* An idle connection holds this much output buffer at the most. */
+#define TS_OUT_IDLE 4096u
+
+/* Gives back the memory of an empty buffer that has grown beyond TS_OUT_IDLE. */
+void ts_out_trim(struct ts_out *out);
+
 /* Octets not yet taken by the kernel. When another thread may write or flush
  * they can be others before the caller has looked: what has to be known of the
  * moment of a write (was the buffer empty?) is not to be had from here. */

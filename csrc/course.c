@@ -56,6 +56,7 @@ static void give_back(struct ts_turn *turn, struct ts_conn *c)
             ts_in_free(&c->in);
         }
     }
+    ts_out_trim(&c->out);
     if (c->req != NULL && c->in.data == NULL) {
         if (turn->spare_req == NULL)
             turn->spare_req = c->req;

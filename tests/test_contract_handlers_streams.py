@@ -61,6 +61,16 @@ class TestRawSocket:
         with serve(Handler) as server:
             assert fetch(server).body == b"connection,request"
 
+    def test_raw_file_below_rfile(self, base, serve):
+        class Handler(base):
+            def do_GET(self):
+                raw = self.rfile.raw
+                same = raw.fileno() == self.connection.fileno()
+                respond(self, repr(isinstance(raw, io.RawIOBase) and raw.readable() and same).encode())
+
+        with serve(Handler) as server, Client(server) as client:
+            assert client.request().body == client.request().body == b"True"
+
     def test_peek_before_reading(self, base, serve):
         class Handler(base):
             def handle(self):

@@ -474,8 +474,36 @@ static void test_out_with_several_writers(void)
     close(s[1]);
 }
 
+static void test_out_gives_its_memory_back_when_idle(void)
+{
+    struct ts_out out;
+    char *data = stream(TS_OUT_GATHER);
+    size_t taken;
+    int s[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    ts_out_init(&out);
+    CHECK(ts_out_write(&out, s[0], data, 100, false, &taken) == TS_OUT_FIRST);
+    CHECK(ts_out_flush(&out, s[0]) == TS_OUT_SENT);
+    ts_out_trim(&out);
+    CHECK(out.data != NULL); /* small: kept */
+    CHECK(ts_out_write(&out, s[0], data, 2 * TS_OUT_IDLE, false, &taken) ==
+          TS_OUT_FIRST);
+    ts_out_trim(&out);
+    CHECK(ts_out_unsent(&out) == 2 * TS_OUT_IDLE); /* in use: kept */
+    CHECK(ts_out_flush(&out, s[0]) == TS_OUT_SENT);
+    ts_out_trim(&out);
+    CHECK(out.data == NULL && out.cap == 0);
+    CHECK(ts_out_write(&out, s[0], data, 1, false, &taken) == TS_OUT_FIRST);
+    ts_out_free(&out);
+    close(s[0]);
+    close(s[1]);
+    free(data);
+}
+
 int main(void)
 {
+    test_out_gives_its_memory_back_when_idle();
     test_in_keeps_what_it_holds();
     test_in_stays_where_there_is_room();
     test_in_refuses_what_no_offset_can_name();
