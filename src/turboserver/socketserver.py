@@ -66,8 +66,9 @@ class BaseServer(_original.BaseServer):
         self._BaseServer__shutdown_request = True
         if self._turbo_waker is not None:
             self._turbo_waker.wake()
-        if self._turbo_engine is not None:
-            self._turbo_engine.wake()
+        engine = self._turbo_engine
+        if engine is not None:
+            engine.wake()
         self._BaseServer__is_shut_down.wait()
 
     def _turbo_serve_blocking(self, poll_interval):
@@ -119,9 +120,17 @@ class BaseServer(_original.BaseServer):
     def server_close(self):
         """Close the server: every idle connection ends too, every busy one when its
         handler returns."""
-        if self._turbo_engine is not None:
-            self._turbo_engine.stop()
+        _stop_engine(self)
         _original.BaseServer.server_close(self)
+
+
+def _stop_engine(server):
+    """End the server's connections. Its engine is its threads' alone from here on, and
+    goes, with its descriptors, when the last of them does."""
+    engine = getattr(server, "_turbo_engine", None)
+    if engine is not None:
+        server._turbo_engine = None
+        engine.stop()
 
 
 def _register_threads(server, engine):
@@ -164,8 +173,7 @@ class TCPServer(BaseServer, _original.TCPServer):
         return _original.TCPServer.finish_request(self, request, client_address)
 
     def server_close(self):
-        if getattr(self, "_turbo_engine", None) is not None:
-            self._turbo_engine.stop()
+        _stop_engine(self)
         _original.TCPServer.server_close(self)
 
 
