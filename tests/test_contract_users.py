@@ -13,28 +13,13 @@ import time
 
 import pytest
 
+from concurrency import base, server_class  # noqa: F401  (fixtures)
 from support import (DEADLINE, Client, ResponseReader, connect, exchange, fetch, read_until, read_until_eof, respond,
                      serving, wait_until)
 
 #: Far above what an immediate return takes, far below what it must not wait for (the poll interval below).
 AT_ONCE = 5.0
 LONG_POLL = 30.0
-
-
-@pytest.fixture(params=("HTTPServer", "ThreadingHTTPServer"))
-def server_class(turbo, request):
-    return getattr(turbo.http_server, request.param)
-
-
-@pytest.fixture
-def base(turbo):
-    class Handler(turbo.http_server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            respond(self)
-
-    return Handler
 
 
 class TestIdleConnections:

@@ -34,7 +34,6 @@ cdef class Connection(Channel):
     cdef int64_t timeout_ns
     # The present request. None: not asked for yet.
     cdef Stage stage
-    cdef bint in_handler
     cdef bint close_connection
     cdef uint32_t key               # the predictor's
     cdef object command

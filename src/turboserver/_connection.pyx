@@ -130,7 +130,7 @@ cdef class Connection(Channel):
             self.handle()
             result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
             if result == TS_OUT_KEPT or result == TS_OUT_FIRST:
-                if not self.in_handler:
+                if self.parked:
                     return self.flush()
                 if result == TS_OUT_FIRST and self.leader != NULL:
                     ts_handler_dirty(self.leader, self.worker)

@@ -38,6 +38,8 @@ cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.han
 cdef dict METHODS = {}      # octets of a method -> "do_" + method; bounded
 cdef dict CLIENT = vars(http.client)
 cdef object MISSING = object()
+# What may be assigned on a handler object and matters to finish().
+cdef tuple FINISH_NAMES = ("rfile", "wfile", "finish")
 
 
 def _reads_no_header_of_09():
@@ -275,7 +277,7 @@ cdef class Dispatcher:
 
     cdef int finish(self, Connection conn) except -1:
         """StreamRequestHandler.finish()."""
-        if conn.handler is not None and conn.shadows(("rfile", "wfile", "finish")):
+        if conn.handler is not None and conn.shadows(FINISH_NAMES):
             conn.handler.finish()
         if conn.writer is not None:
             conn.writer.channel = None
@@ -288,7 +290,7 @@ cdef class Dispatcher:
         engine thread's, which may lose the lead: what the program does here can block."""
         cdef ts_conn *c = conn.c
         cdef bint hooks = worker != NULL and (self.calls_shutdown or conn.sock is not None or (
-            conn.handler is not None and conn.shadows(("rfile", "wfile", "finish"))))
+            conn.handler is not None and conn.shadows(FINISH_NAMES)))
         if hooks:
             ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
         try:

@@ -386,7 +386,6 @@ cdef class Engine:
                     conn.key = 0
                 set_latest(conn)
                 conn.worker = worker
-                conn.in_handler = True
                 conn.parked = False
                 row += 1
                 # A client that never lets go has a thread of its own.
@@ -397,7 +396,6 @@ cdef class Engine:
                 if self.r.stopping and not self.forked:
                     conn.flush_last()
                 result = ts_handler_exit_(self.leader, worker)
-                conn.in_handler = False
                 conn.parked = True
                 conn.worker = NULL
                 ts_predict_learn(&self.predictor, conn.key, result.slow, result.blocked)

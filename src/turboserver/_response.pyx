@@ -13,12 +13,11 @@ import http.server
 from http import HTTPStatus
 
 from cpython.unicode cimport PyUnicode_GET_LENGTH
-from libc.stdint cimport int64_t
 from libc.time cimport time
 from turboserver._connection cimport Connection, STAGE_PLAIN, connection_of
 from turboserver._handlers cimport HandlerInfo
 from turboserver._native cimport (
-    TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field, ts_head_reserve,
+    TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field,
 )
 
 
