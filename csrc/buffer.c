@@ -87,7 +87,7 @@ void ts_out_free(struct ts_out *out)
 void ts_out_trim(struct ts_out *out)
 {
     lock(out);
-    if (out->cap > TS_OUT_IDLE && out->pos == out->end) {
+    if (out->pos == out->end) {
         free(out->data);
         out->data = NULL;
         out->pos = out->end = out->cap = 0;
@@ -142,7 +142,7 @@ static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
     if (out->cap - out->end < len) {
         uint32_t unsent = out->end - out->pos;
         if (unsent + len > out->cap) {
-            uint32_t cap = out->cap > 0 ? out->cap : 1024;
+            uint32_t cap = out->cap > 0 ? out->cap : TS_OUT_FIRST_CAP;
             while (cap < unsent + len)
                 cap *= 2;
             char *grown = malloc(cap);

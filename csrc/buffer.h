@@ -82,10 +82,11 @@ static inline int ts_out_untold(const struct ts_out *out)
     return out->told ? 0 : out->error;
 }
 
-/* An idle connection holds this much output buffer at the most. */
-#define TS_OUT_IDLE 4096u
+/* Room for a short answer, and small enough for malloc() to keep at hand: an
+ * idle connection has none. */
+#define TS_OUT_FIRST_CAP 1000u
 
-/* Gives back the memory of an empty buffer that has grown beyond TS_OUT_IDLE. */
+/* Gives back the memory of an empty buffer. */
 void ts_out_trim(struct ts_out *out);
 
 /* Octets not yet taken by the kernel. When another thread may write or flush

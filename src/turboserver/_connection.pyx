@@ -24,13 +24,13 @@ from libc.errno cimport EAGAIN, EBADF
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 from turboserver._channel cimport Channel, os_error, wait_ready
+from turboserver._headers cimport build_headers
 from turboserver._native cimport (
     TS_IN_FIRST, TS_OUT_BLOCKED, TS_OUT_FIRST, TS_OUT_KEPT, TS_OUT_SENT, TS_SCAN_COMPLETE,
-    ts_conn_fill, ts_conn_took, ts_handler_dirty, ts_head_free, ts_in_unread,
+    ts_conn_fill, ts_conn_took, ts_handler_dirty, ts_head, ts_head_free, ts_in_unread,
     ts_out_flush, ts_out_unsent, ts_out_write, ts_recv,
 )
 from turboserver._stream cimport RequestReader, ResponseWriter
-from turboserver._request cimport build_headers
 
 
 cdef extern from "Python.h":
@@ -327,15 +327,19 @@ cdef class Connection(Channel):
     cdef int to_list(self) except -1:
         """From here on the head is the list of lines the original keeps."""
         lines = self.head.data[:self.head.len].splitlines(True) if self.head.len else []
-        self.head.len = 0
+        ts_head_free(&self.head)
         self.attrs.setdefault("_headers_buffer", []).extend(lines)
         return 0
 
     cdef int send_head(self) except -1:
-        cdef uint32_t n = self.head.len
-        self.head.len = 0
+        """Its memory is given back: most of the time a connection waits."""
+        cdef ts_head head = self.head
+        memset(&self.head, 0, sizeof(self.head))
         self.head_seen = True
-        return self.send_all(self.head.data, n) if n > 0 else 0
+        try:
+            return self.send_all(head.data, head.len) if head.len > 0 else 0
+        finally:
+            ts_head_free(&head)
 
 
 # ---- finding it from a handler --------------------------------------------
