@@ -142,6 +142,12 @@ ssize_t ts_recv(int fd, void *buf, size_t cap)
     return n < 0 ? failure() : n;
 }
 
+ssize_t ts_recv_wait(int fd, void *buf, size_t cap)
+{
+    ssize_t n = recv(fd, buf, cap, 0);
+    return n < 0 ? failure() : n;
+}
+
 /* msg is sent or not, but never waited for. */
 static ssize_t send_message(int fd, const struct msghdr *msg)
 {

@@ -48,6 +48,10 @@ int ts_accept(int listener, struct ts_addr *addr);
  * (-EAGAIN, -ECONNRESET, ...). */
 ssize_t ts_recv(int fd, void *buf, size_t cap);
 
+/* The same, but waits for the first byte where the descriptor is a blocking one;
+ * -EINTR when a signal came meanwhile. Not with the GIL. */
+ssize_t ts_recv_wait(int fd, void *buf, size_t cap);
+
 /* The number of bytes the kernel took, maybe fewer than len, or -errno. */
 ssize_t ts_send(int fd, const void *buf, size_t len);
 

@@ -27,6 +27,8 @@ cdef class Channel:
 cdef class SocketChannel(Channel):
     cdef bint keeps_open    # counts as a file of the socket
 
+    cdef Py_ssize_t wait_for_more(self) except -2
+
 
 # Waits until fd is readable (writable); signals are looked at. False: timed out.
 cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1

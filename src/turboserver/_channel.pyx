@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport (
     TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_in_free, ts_in_reserve, ts_in_unread,
-    ts_monotonic_ns, ts_recv, ts_send, ts_wait_fd,
+    ts_monotonic_ns, ts_recv, ts_recv_wait, ts_send, ts_wait_fd,
 )
 
 
@@ -175,6 +175,38 @@ cdef class SocketChannel(Channel):
     cdef int64_t patience(self) except -2:
         timeout = self.sock.gettimeout()
         return -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+
+    cdef Py_ssize_t refill(self) except -2:
+        # Between requests there is nothing to read: waiting at once saves two system calls.
+        if self.own.pos != self.own.end or self.patience() >= 0:
+            return Channel.refill(self)
+        return self.wait_for_more()
+
+    cdef Py_ssize_t wait_for_more(self) except -2:
+        """refill() of an empty buffer, for a socket without a time-out."""
+        cdef char space[TS_IN_FIRST]
+        cdef ts_in *b = &self.own
+        cdef Py_ssize_t got
+        cdef int fd
+        while True:
+            fd = self.handle()
+            with nogil:
+                got = ts_recv_wait(fd, space, TS_IN_FIRST)
+            self.handle()       # it may have been closed meanwhile
+            if got == -EINTR:
+                PyErr_CheckSignals()
+                continue
+            if got == -EAGAIN:  # the program has made the descriptor non-blocking
+                return Channel.refill(self)
+            if got < 0:
+                raise os_error(<int>-got)
+            if b.pos == b.end:  # else another thread was here, and these come after its
+                b.head = b.pos = b.end = 0
+            if ts_in_reserve(b, <uint32_t>got if b.data != NULL else TS_IN_FIRST) != 0:
+                raise MemoryError
+            memcpy(b.data + b.end, space, got)
+            b.end += <uint32_t>got
+            return got
 
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         # As socket.sendall(): the time-out is for the whole.

@@ -1,4 +1,5 @@
-"""HandlerInfo: what the engine has to know of a handler class, found out once.
+"""HandlerInfo: what the engine has to know of a handler class, found out once; and
+ResponseInfo, the part of it that every lane has use for.
 
 lanes.decide() says which hooks are overridden; here that becomes the few flags a
 request looks at. A class may change while it serves (`Handler.do_X = ...`), so an info
@@ -7,12 +8,13 @@ holds only for the version its type had; 0 is no version, and such an info never
 What may not live here: which overrides decide a lane (lanes.py).
 """
 
-import http.client
 import http.server
 import socketserver
 
 from libc.stdint cimport int64_t
 from turboserver import lanes
+from turboserver._headers cimport is_plain_class
+from turboserver._log cimport has_plain_log
 
 
 cdef extern from *:
@@ -35,11 +37,59 @@ def register_base_init(function):
     BASE_INITS.add(function)
 
 
-cdef class HandlerInfo:
+cdef class ResponseInfo:
 
     cdef bint holds(self):
         """Whether the class is as it was."""
         return self.version != 0 and ts_type_version(self.cls) == self.version
+
+    cdef int note(self, cls, hooks) except -1:
+        """Fill in what a response head needs. hooks: names of replaced members."""
+        getattr(cls, "protocol_version", None)  # a look-up gives the type a version
+        self.version = ts_type_version(cls)
+        self.cls = cls
+        self.hooks_log = "log_request" in hooks
+        self.plain_log = has_plain_log(cls)
+        self.plain_line = is_plain_str(cls, "protocol_version") and type(cls.responses) is dict
+        self.plain_start = (
+            self.plain_line and is_plain_str(cls, "server_version")
+            and is_plain_str(cls, "sys_version")
+            and hooks.isdisjoint(("send_response_only", "send_header", "version_string",
+                                  "date_time_string")))
+        self.plain_line = self.plain_line and "send_response_only" not in hooks
+        self.plain_end = "flush_headers" not in hooks
+        self.protocol = cls.protocol_version if self.plain_line else None
+        self.server_line = None
+        if self.plain_start:
+            server = f"Server: {cls.server_version} {cls.sys_version}\r\n"
+            try:
+                self.server_line = server.encode("latin-1")
+            except UnicodeEncodeError:
+                self.plain_start = False    # each answer fails with it, as the original's
+        self.responses = cls.responses if self.plain_line else {}
+        self.starts = {}
+        return 0
+
+
+cdef dict KNOWN = {}        # class -> ResponseInfo; bounded, for programs make classes
+cdef ResponseInfo LATEST_INFO = None
+
+
+cdef ResponseInfo response_info(object cls):
+    """The ResponseInfo of a handler class of ours."""
+    global LATEST_INFO
+    cdef ResponseInfo info = LATEST_INFO
+    if info is not None and info.cls is cls and info.holds():
+        return info
+    info = KNOWN.get(cls)
+    if info is None or not info.holds():
+        info = ResponseInfo.__new__(ResponseInfo)
+        info.note(cls, lanes.handler_hooks(cls))
+        if len(KNOWN) >= 64:
+            KNOWN.clear()
+        KNOWN[cls] = info
+    LATEST_INFO = info
+    return info
 
 
 cdef bint is_plain_str(object cls, str name):
@@ -62,34 +112,19 @@ cdef HandlerInfo study(object server, object factory):
         return None
     cls = decision.handler
     info = HandlerInfo.__new__(HandlerInfo)
-    timeout = getattr(cls, "timeout", None)     # the look-up gives the type a version
-    info.version = ts_type_version(cls)
-    info.cls = cls
+    timeout = getattr(cls, "timeout", None)
+    info.note(cls, decision.handler_hooks)
     info.factory = factory
     info.decision = decision
     inits = [vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base)]
     info.plain_init = factory is cls and inits[0] in BASE_INITS
     info.forwards_request = any(
         init not in BASE_INITS and init not in FORWARDING_INITS for init in inits)
-    hooks = decision.handler_hooks
     info.oneshot = decision.kind == "oneshot"
-    info.hooks_parse = "parse_request" in hooks
-    info.hooks_log = "log_request" in hooks
-    info.plain_line = is_plain_str(cls, "protocol_version") and type(cls.responses) is dict
-    info.plain_start = (
-        info.plain_line and is_plain_str(cls, "server_version")
-        and is_plain_str(cls, "sys_version")
-        and hooks.isdisjoint(("send_response_only", "send_header", "version_string",
-                              "date_time_string")))
-    info.plain_line = info.plain_line and "send_response_only" not in hooks
-    info.plain_end = "flush_headers" not in hooks
-    info.protocol = cls.protocol_version if info.plain_line else None
+    info.hooks_parse = "parse_request" in decision.handler_hooks
     info.asks_protocol = not is_plain_str(cls, "protocol_version")
     info.http11 = not info.asks_protocol and cls.protocol_version >= "HTTP/1.1"
-    info.plain_message = cls.MessageClass is http.client.HTTPMessage
-    info.server_line = f"{cls.server_version} {cls.sys_version}" if info.plain_start else None
-    info.responses = cls.responses if info.plain_line else {}
-    info.starts = {}
+    info.plain_message = is_plain_class(cls.MessageClass)
     info.asks_timeout = not (timeout is None or isinstance(timeout, (int, float)))
     info.timeout_ns = -1 if info.asks_timeout else nanoseconds(timeout)
     return info

@@ -30,6 +30,7 @@ cdef extern from "sock.h" nogil:
         TS_ADDR_TEXT
         TS_RECV_BATCH
     Py_ssize_t ts_recv(int fd, void *buf, size_t cap)
+    Py_ssize_t ts_recv_wait(int fd, void *buf, size_t cap)
     Py_ssize_t ts_send(int fd, const void *buf, size_t len)
     int ts_wait_fd(int fd, bint write, int wake_fd, int64_t timeout_ns)
     int ts_set_nonblock(int fd, bint on, bint *was)
@@ -267,6 +268,7 @@ cdef extern from "leader.h" nogil:
     ts_handler_exit ts_handler_exit_ "ts_handler_exit"(ts_leader *l, ts_worker *w)
     void ts_handler_dirty(ts_leader *l, ts_worker *w)
     uint64_t ts_worker_now(ts_worker *w)
+    void ts_lead_polls(ts_worker *w)
     void ts_leader_stop(ts_leader *l)
     unsigned ts_leader_threads(ts_leader *l)
     unsigned ts_leader_busy(ts_leader *l)

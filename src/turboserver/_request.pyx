@@ -2,25 +2,25 @@
 
 `parse_request` is the method of that name: native where the head is plain and nobody
 is in the way, else the original's, whose result is then held to the same framing rules
-(RFC 9112, 6). `build_headers` makes the MessageClass instance when it is asked for.
+(RFC 9112, 6).
 
-What may not live here: grammar (csrc/scan.h), reading, responses.
+What may not live here: grammar (csrc/scan.h), header objects (_headers.pyx), reading,
+responses.
 """
 
 import http.client
 import http.server
-import io
 
-from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 from turboserver._connection cimport (
     Connection, STAGE_FRESH, STAGE_GENERAL, STAGE_PLAIN, connection_of,
 )
 from turboserver._channel cimport SocketChannel
 from turboserver._handlers cimport HandlerInfo
+from turboserver._headers cimport build_headers, is_plain_class
 from turboserver._native cimport (
     TS_BODY_CHUNKED, TS_BODY_LENGTH, TS_BODY_NONE, TS_CONN_CLOSE, TS_CONN_KEEP_ALIVE,
-    TS_REFUSE_NONE, TS_SCAN_COMPLETE, TS_SCAN_PARTIAL, ts_conn_begin_body, ts_field, ts_in,
+    TS_REFUSE_NONE, TS_SCAN_COMPLETE, TS_SCAN_PARTIAL, ts_conn_begin_body, ts_in,
     ts_in_unread, ts_limits, ts_limits_init, ts_refusal_reason, ts_refusal_status,
     ts_request, ts_request_reset, ts_scan_fields, ts_scan_line,
 )
@@ -28,68 +28,7 @@ from turboserver._stream cimport RequestReader
 from turboserver.framing import body_framing, BadFraming
 
 cdef object original_parse_request = http.server.BaseHTTPRequestHandler.parse_request
-cdef object HTTPMessage = http.client.HTTPMessage
 
-
-# ---- headers --------------------------------------------------------------
-
-def _pristine_message():
-    """The state of a parsed HTTPMessage, whatever this Python's email parser sets."""
-    message = http.client.parse_headers(io.BytesIO(b"a: b\r\n\r\n"))
-    state = dict(vars(message))
-    assert state.pop("_headers") == [("a", "b")] and state.pop("defects") == []
-    return state
-
-cdef dict PRISTINE = _pristine_message()
-cdef dict NAMES = {}    # octets of a field name -> str, for the names that recur
-
-# Names come from the peer: bounded.
-cdef enum:
-    NAMES_MAX = 512
-
-
-cdef object field_name(char *start, uint32_t length):
-    cdef bytes key = start[:length]
-    name = NAMES.get(key)
-    if name is None:
-        name = PyUnicode_DecodeLatin1(start, length, NULL)
-        if len(NAMES) < NAMES_MAX and length <= 32:
-            NAMES[key] = name
-    return name
-
-
-cdef object build_headers(char *head, ts_request *req, message_class):
-    """A message of the scanned fields, equal in every attribute to what
-    http.client.parse_headers() makes of them."""
-    cdef uint32_t i
-    cdef ts_field *field
-    cdef list fields = []
-    if message_class is not HTTPMessage:
-        return parse_headers(head, req, message_class)
-    for i in range(req.n_fields):
-        field = &req.fields[i]
-        name = field_name(head + field.name.off, field.name.len)
-        value = PyUnicode_DecodeLatin1(head + field.value.off, field.value.len, NULL)
-        if field.name.len == 12 and name.lower() == "content-type":
-            # The email parser looks into these types while it parses.
-            kind = value.lower()
-            if kind.startswith(("multipart", "message")):
-                return parse_headers(head, req, HTTPMessage)
-        fields.append((name, value))
-    message = HTTPMessage.__new__(HTTPMessage)
-    state = message.__dict__
-    state.update(PRISTINE)
-    state["_headers"] = fields
-    state["defects"] = []
-    return message
-
-
-cdef object parse_headers(char *head, ts_request *req, message_class):
-    octets = head[req.line_len:req.head_len]
-    return http.client.parse_headers(io.BytesIO(octets), _class=message_class)
-
-
-# ---- the request ----------------------------------------------------------
 
 cdef bint parse_plain(Connection conn) except -1:
     """The plain head in the buffer becomes the handler's request. False: it was
@@ -136,7 +75,7 @@ cdef object parse_stream(handler):
     rfile = getattr(handler, "rfile", None)
     raw = handler.raw_requestline
     if (type(rfile) is not RequestReader or type(raw) is not bytes
-            or handler.MessageClass is not HTTPMessage):
+            or not is_plain_class(handler.MessageClass)):
         return None
     reader = rfile
     ts_limits_init(&limits)

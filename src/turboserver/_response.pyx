@@ -12,10 +12,14 @@ What may not live here: what the lines mean, sockets.
 import http.server
 from http import HTTPStatus
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Contains
 from cpython.unicode cimport PyUnicode_GET_LENGTH
+from libc.string cimport memcpy
 from libc.time cimport time
 from turboserver._connection cimport Connection, STAGE_PLAIN, connection_of
-from turboserver._handlers cimport HandlerInfo
+from turboserver._handlers cimport ResponseInfo, Start, response_info
+from turboserver._log cimport log_plainly
 from turboserver._native cimport (
     TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field,
 )
@@ -46,6 +50,7 @@ DATE.second = -1
 
 # What may be assigned on a handler object and matters to a native line.
 cdef tuple LINE_NAMES = ("request_version", "_headers_buffer")
+cdef tuple LOG_HOOKS = ("log_request", "log_message")
 cdef tuple LOG_NAMES = ("log_request", "requestline")
 cdef tuple FLUSH_NAMES = ("_headers_buffer", "wfile")
 cdef tuple END_NAMES = ("request_version", "_headers_buffer", "flush_headers", "wfile")
@@ -58,6 +63,13 @@ cdef tuple START_NAMES = STATUS_NAMES + (
 
 cdef inline bint is_latin1(object text):
     return type(text) is str and PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND
+
+
+cdef bint assigned(dict attrs, tuple names):
+    for name in names:
+        if PyDict_Contains(attrs, name):
+            return True
+    return False
 
 
 cdef Connection plain(object handler, tuple names):
@@ -75,25 +87,53 @@ cdef int add_date(Connection conn) except -1:
     return 0
 
 
-cdef bytes status_line(object handler, HandlerInfo info, code, message):
+cdef bytes status_line(ResponseInfo info, code, message):
     if message is None:
         entry = info.responses.get(code)
         message = entry[0] if entry is not None else ''
     return ("%s %d %s\r\n" % (info.protocol, code, message)).encode("latin-1", "strict")
 
 
-cdef int log_response(Connection conn, handler, code, text) except -1:
-    """handler.log_request(code), the original's body inlined where it is the one. text:
-    the code as str, if that is known."""
-    if conn.info.hooks_log or conn.shadows(LOG_NAMES):
+cdef Start start_of(ResponseInfo info, code):
+    """How an answer of that code begins, if it is known and still right; else None."""
+    cdef Start start
+    if code is info.last_code:
+        start = info.last_start
+    else:
+        start = info.starts.get(code)
+        info.last_code, info.last_start = code, start
+    return start if start is not None and start.entry is info.responses.get(code) else None
+
+
+cdef Start make_start(ResponseInfo info, code, message):
+    cdef Start start = Start.__new__(Start)
+    start.status = status_line(info, code, message)
+    start.all = start.status + info.server_line + b"Date: "
+    if message is None:
+        start.entry = info.responses.get(code)
+        start.text = str(int(code))
+        if len(info.starts) < 128:
+            info.starts[code] = start
+            info.last_code = None
+    return start
+
+
+cdef int log_response(ResponseInfo info, handler, dict attrs, Connection conn, code, Start start) except -1:
+    """handler.log_request(code), the original's body inlined where it is the one. conn:
+    None if the attributes are in the instance. start: None if the code is new."""
+    if info.hooks_log or assigned(attrs, LOG_NAMES if conn is not None else LOG_HOOKS):
         handler.log_request(code)
         return 0
-    if text is None:
-        text = str(code.value if isinstance(code, Status) else code)
-    attrs = conn.attrs
+    line = attrs.get("requestline") if conn is None else conn.supply_requestline()
+    if line is None:
+        handler.log_request(code)
+        return 0
+    if start is not None and info.plain_log and log_plainly(handler, attrs, line, start.text):
+        return 0
+    text = start.text if start is not None else str(code.value if isinstance(code, Status) else code)
     if LEAVES_NOTE:
         attrs["_log_request_info"] = (text, "-")
-    handler.log_message('"%s" %s %s', conn.supply_requestline(), text, "-")
+    handler.log_message('"%s" %s %s', line, text, "-")
     if LEAVES_NOTE:
         attrs.pop("_log_request_info", None)    # as good as the None it is after use
     return 0
@@ -106,18 +146,15 @@ def send_response(self, code, message=None):
     standard one.
     """
     cdef Connection conn = plain(self, START_NAMES)
-    cdef HandlerInfo info
+    cdef ResponseInfo info
+    cdef Start start
     if conn is None or not conn.info.plain_start:
-        return original_send_response(self, code, message)
+        if not start_listed(self, code, message):
+            original_send_response(self, code, message)
+        return
     info = conn.info
-    if message is not None:
-        known = None
-    elif code is info.last_code:
-        known = info.last_start
-    else:
-        known = info.starts.get(code)
-        info.last_code, info.last_start = code, known
-    log_response(conn, self, code, None if known is None else (<tuple>known)[2])
+    start = start_of(info, code) if message is None else None
+    log_response(info, self, conn.attrs, conn, code, start)
     info = conn.info
     # The hook above may have done anything, even ended the connection.
     if conn.c == NULL or conn.shadows(START_NAMES):
@@ -125,17 +162,9 @@ def send_response(self, code, message=None):
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
         return
-    entry = info.responses.get(code)
-    if known is not None and (<tuple>known)[0] is entry:
-        start = <bytes>(<tuple>known)[1]
-    else:
-        start = (status_line(self, info, code, message)
-                 + ("Server: %s\r\n" % info.server_line).encode("latin-1", "strict")
-                 + b"Date: ")
-        if message is None and len(info.starts) < 128:
-            info.starts[code] = (entry, start, str(int(code)))
-            info.last_code = None
-    if ts_head_add(&conn.head, <char *>start, len(start)) != 0:
+    if start is None or start.entry is not info.responses.get(code):
+        start = make_start(info, code, message)
+    if ts_head_add(&conn.head, <char *>start.all, len(start.all)) != 0:
         raise MemoryError
     add_date(conn)
     if ts_head_add(&conn.head, b"\r\n", 2) != 0:
@@ -147,7 +176,7 @@ def send_response_only(self, code, message=None):
     cdef Connection conn = plain(self, STATUS_NAMES)
     if conn is None or not conn.info.plain_line:
         return original_send_response_only(self, code, message)
-    line = status_line(self, conn.info, code, message)
+    line = status_line(conn.info, code, message)
     if ts_head_add(&conn.head, <char *>line, len(line)) != 0:
         raise MemoryError
 
@@ -156,20 +185,127 @@ def send_header(self, keyword, value):
     """Add a header line to the head. `Connection: close` and `keep-alive` also decide
     what becomes of the connection. keyword: str; value: anything with a str()."""
     cdef Connection conn
-    if not is_latin1(keyword) or (conn := plain(self, LINE_NAMES)) is None:
+    if not is_latin1(keyword):
         return original_send_header(self, keyword, value)
     text = value if type(value) is str else str(value)
     if not is_latin1(text):
         return original_send_header(self, keyword, value)
+    conn = plain(self, LINE_NAMES)
+    if conn is None:
+        if not header_listed(self, keyword, text, value):
+            original_send_header(self, keyword, value)
+        return
     if ts_head_field(&conn.head, <char *>PyUnicode_DATA(keyword), PyUnicode_GET_LENGTH(keyword),
                      <char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text)) != 0:
         raise MemoryError
+    decision = closing(keyword, value)
+    if decision is not None:
+        set_close(conn, decision)
+
+
+# ---- in the other lanes: the lines that the original keeps in a list ----------
+
+# What may be assigned on a handler object there, where the request's own attributes are
+# in the instance in any case.
+cdef tuple LISTED_START = ("send_response_only", "send_header", "version_string",
+                           "date_time_string", "server_version", "sys_version",
+                           "responses", "protocol_version")
+
+
+cdef dict listed(handler):
+    """vars(handler) if lines may be added to the list natively; else None."""
+    if connection_of(handler) is not None:
+        return None     # the reactor lane's, and something is in the way
+    cdef dict attrs = handler.__dict__
+    version = attrs.get("request_version")
+    return attrs if type(version) is str and version != "HTTP/0.9" else None
+
+
+cdef list lines_of(dict attrs):
+    """The list of lines, begun if there is none; None if the program put something else there."""
+    lines = attrs.get("_headers_buffer")
+    if lines is None:
+        if "_headers_buffer" in attrs:
+            return None
+        lines = attrs["_headers_buffer"] = []
+    return lines if type(lines) is list else None
+
+
+cdef bint start_listed(handler, code, message) except -1:
+    """send_response(). False, with nothing done, if it is the original's to do."""
+    cdef dict attrs = listed(handler)
+    cdef ResponseInfo info
+    cdef Start start
+    cdef list lines
+    if attrs is None or assigned(attrs, LISTED_START):
+        return False
+    info = response_info(type(handler))
+    if not info.plain_start:
+        return False
+    start = start_of(info, code) if message is None else None
+    log_response(info, handler, attrs, None, code, start)
+    # The hook above may have done anything.
+    attrs = listed(handler)
+    lines = None if attrs is None or assigned(attrs, LISTED_START) else lines_of(attrs)
+    if lines is None or not info.holds():
+        handler.send_response_only(code, message)
+        handler.send_header("Server", handler.version_string())
+        handler.send_header("Date", handler.date_time_string())
+        return True
+    if start is None:
+        start = make_start(info, code, message)
+    lines.append(start.status)
+    lines.append(info.server_line)
+    lines.append(b"Date: " + ts_date_at(&DATE, time(NULL))[:TS_DATE_LEN] + b"\r\n")
+    return True
+
+
+cdef bint header_listed(handler, keyword, text, value) except -1:
+    """send_header(), with text = str(value). False as above."""
+    cdef dict attrs = listed(handler)
+    cdef list lines = None if attrs is None else lines_of(attrs)
+    cdef Py_ssize_t n, m
+    cdef char *at
+    cdef bytes line
+    if lines is None:
+        return False
+    n, m = PyUnicode_GET_LENGTH(keyword), PyUnicode_GET_LENGTH(text)
+    line = PyBytes_FromStringAndSize(NULL, n + m + 4)
+    at = PyBytes_AS_STRING(line)
+    memcpy(at, PyUnicode_DATA(keyword), n)
+    memcpy(at + n, b": ", 2)
+    memcpy(at + n + 2, PyUnicode_DATA(text), m)
+    memcpy(at + n + 2 + m, b"\r\n", 2)
+    lines.append(line)
+    decision = closing(keyword, value)
+    if decision is not None:
+        handler.close_connection = decision
+    return True
+
+
+cdef bint end_listed(handler) except -1:
+    """end_headers(). False as above."""
+    cdef dict attrs = listed(handler)
+    lines = attrs.get("_headers_buffer") if attrs is not None else None
+    if type(lines) is not list or "flush_headers" in attrs or not response_info(type(handler)).plain_end:
+        return False
+    (<list>lines).append(b"\r\n")
+    handler.wfile.write(b"".join(lines))
+    attrs["_headers_buffer"] = []
+    return True
+
+
+# ---- what a header says of the connection ---------------------------------------
+
+cdef object closing(keyword, value):
+    """True or False if the header decides whether the connection closes; else None."""
     if PyUnicode_GET_LENGTH(keyword) == 10 and keyword.lower() == "connection":
         decision = value.lower()
         if decision == "close":
-            set_close(conn, True)
-        elif decision == "keep-alive":
-            set_close(conn, False)
+            return True
+        if decision == "keep-alive":
+            return False
+    return None
 
 
 cdef int set_close(Connection conn, bint close) except -1:
@@ -184,7 +320,9 @@ def end_headers(self):
     cdef Connection conn = plain(self, END_NAMES)
     if (conn is None or not conn.info.plain_end
             or not (conn.head.len > 0 or conn.head_seen)):
-        return original_end_headers(self)
+        if not end_listed(self):
+            original_end_headers(self)
+        return
     if ts_head_add(&conn.head, b"\r\n", 2) != 0:
         raise MemoryError
     conn.send_head()

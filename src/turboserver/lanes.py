@@ -37,7 +37,7 @@ from typing import NamedTuple
 from ._init_proof import doubt_about_init
 
 __all__ = ["REACTOR", "BLOCKING", "COMPATIBLE", "Reason", "Decision",
-           "decide", "explain", "environment_is_patched", "learn"]
+           "decide", "explain", "environment_is_patched", "handler_hooks", "learn"]
 
 REACTOR, BLOCKING, COMPATIBLE = "reactor", "blocking", "compatible"
 
@@ -236,14 +236,14 @@ def decide(server, handler=None):
     outside = list(_reasons_for_compatible(server))
     reasons = []
     threaded, server_hooks = _look_at_server(server, reasons)
-    cls, kind, handler_hooks = _look_at_handler(handler, reasons)
+    cls, kind, hooks = _look_at_handler(handler, reasons)
 
     lane = COMPATIBLE if outside else BLOCKING if reasons else REACTOR
     asked = _lane_asked_for()
     if (asked, lane) in ((BLOCKING, REACTOR), (COMPATIBLE, REACTOR), (COMPATIBLE, BLOCKING)):
         lane = asked
         outside.append(Reason(LANE_VARIABLE, "", f"the environment holds it in the {asked} lane"))
-    return Decision(lane, threaded, kind, cls, handler_hooks, server_hooks,
+    return Decision(lane, threaded, kind, cls, hooks, server_hooks,
                     tuple(outside + reasons))
 
 
@@ -341,7 +341,7 @@ def _look_at_handler(handler, reasons):
         if isinstance(value, bool) or value != wanted:
             reasons.append(_reason(name, owner, value, f"it is not {wanted}"))
     reasons.extend(_init_reasons(handler))
-    return handler, _kind_of(handler), _handler_hooks(handler)
+    return handler, _kind_of(handler), handler_hooks(handler)
 
 
 def _kind_of(handler):
@@ -353,7 +353,8 @@ def _kind_of(handler):
     return ""
 
 
-def _handler_hooks(handler):
+def handler_hooks(handler):
+    """Names of the per-request members (frozenset of str) that a handler class replaces."""
     names = {name for base in handler.__mro__ for name in _known.get(base, ())
              if not (name.startswith("__") and name.endswith("__"))}
     names.difference_update(_HANDLER_CONNECTION_HOOKS, _SUPPLIED_NAMES)

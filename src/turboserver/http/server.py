@@ -49,6 +49,7 @@ def header_names(handler):
 
 if accelerated:
     from .._connection import Supplied
+    from .._headers import HTTPMessage
     from .._request import parse_request
     from .._response import (
         end_headers, flush_headers, send_header, send_response, send_response_only)
@@ -72,6 +73,7 @@ if accelerated:
         """http.server.BaseHTTPRequestHandler with native parsing and response heads."""
 
         turbo_no_delay = True
+        MessageClass = HTTPMessage
 
         command = Supplied("command")
         path = Supplied("path")
