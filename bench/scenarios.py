@@ -1,0 +1,294 @@
+"""The scenarios as data: what servers serve, what is asked of them, who plays, and the bars to reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loads import Load
+from results import Scenario as Outcome
+
+#: What a bar's value is computed from: the scenario's outcome, and the named figures that special.py adds.
+Value = Callable[[Outcome, dict[str, float]], float | None]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure to reach: `value` gives what was measured, or None; see results.Bar."""
+
+    text: str
+    limit: float
+    value: Value
+    at_most: bool = True
+
+
+@dataclass(frozen=True)
+class Scenario:
+    title: str
+    #: The load in words.
+    text: str
+    #: What the servers serve, with its argument (see apps/).
+    app: str
+    #: How a server is judged before (see checks.py).
+    check: str
+    load: Load | None
+    servers: tuple[str, ...]
+    bars: tuple[Bar, ...] = ()
+    #: The servers of --quick.
+    quick: tuple[str, ...] = ("limit", "turbo")
+    #: Requests that wait in handlers at once: what servers with a pool of threads get.
+    threads: int = 0
+    #: The function of special.py that does it all, where it is not one load on each server.
+    special: str | None = None
+
+
+def ratio(a: str, b: str, figure: str = "cpu_us") -> Value:
+    """The median `figure` of server `a` divided by that of `b`."""
+    return lambda outcome, figures: outcome.ratio(a, b, figure)
+
+
+def median(server: str, figure: str) -> Value:
+    return lambda outcome, figures: outcome.median(server, figure)
+
+
+def noted(name: str) -> Value:
+    """A figure that special.py has noted by that name."""
+    return lambda outcome, figures: figures.get(name)
+
+
+PEERS = ("bjoern", "fastwsgi", "granian", "gunicorn", "waitress", "cheroot", "uvicorn", "werkzeug")
+#: Those of them that keep connections.
+KEEPING = tuple(peer for peer in PEERS if peer != "werkzeug")
+STOCK = ("stock", "stock-nodelay")
+HELLO = Load("wrk", "hello", 32)
+#: The load of `turbo-hello`, the reference that a scenario is compared with.
+REFERENCE = HELLO
+
+
+def sleeping(milliseconds: float, rate: float, p99: float) -> Scenario:
+    seconds = milliseconds / 1e3
+    return Scenario(
+        title=f"The handler sleeps {milliseconds:g} ms",
+        text="wrk, 100 keep-alive connections; pools have 100 threads",
+        app=f"sleep {seconds:g}",
+        check="get",
+        load=Load("wrk", "hello", 100),
+        servers=("turbo", "turbo-wsgi", *STOCK, *PEERS),
+        quick=("turbo",),
+        threads=100,
+        bars=(
+            Bar("turbo, requests/s", rate, median("turbo", "rate"), at_most=False),
+            Bar("turbo, p99 in ms", p99, median("turbo", "p99_ms")),
+        ),
+    )
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "hello": Scenario(
+        title="do_GET, two headers, 13 octets",
+        text="wrk, 32 keep-alive connections",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=("limit", "turbo", "turbo-single", "turbo-wsgi", *STOCK, "stock-wsgi", "nginx", *PEERS),
+        quick=("limit", "turbo", "turbo-single", "bjoern"),
+        bars=(
+            Bar("CPU of turbo / C limit", 1.25, ratio("turbo", "limit")),
+            Bar("CPU of turbo / bjoern", 0.9, ratio("turbo", "bjoern")),
+            Bar("CPU of turbo-single / turbo", 1.0, ratio("turbo-single", "turbo")),
+        ),
+    ),
+    "browser": Scenario(
+        title="A browser's request, no header looked at",
+        text="wrk, 32 keep-alive connections, 12 headers, 700 octets",
+        app="hello",
+        check="browser",
+        load=Load("wrk", "browser", 32),
+        servers=("limit", "turbo", "turbo-single", *STOCK, "nginx", *PEERS),
+        quick=("turbo", "nginx"),
+        bars=(Bar("CPU of turbo / nginx", 1.15, ratio("turbo", "nginx")),),
+    ),
+    "browser-headers": Scenario(
+        title="A browser's request, three headers looked at",
+        text="wrk, 32 keep-alive connections, 12 headers, 700 octets",
+        app="headers",
+        check="browser",
+        load=Load("wrk", "browser", 32),
+        servers=("limit", "turbo", "turbo-wsgi", *STOCK, "nginx", *PEERS),
+        quick=("turbo", "nginx"),
+        bars=(Bar("CPU of turbo / nginx", 1.5, ratio("turbo", "nginx")),),
+    ),
+    "pipelined": Scenario(
+        title="16 requests pipelined",
+        text="wrk, 32 keep-alive connections, batches of 16 requests",
+        app="hello",
+        check="pipelined",
+        load=Load("wrk", "pipelined", 32),
+        servers=("limit", "turbo", "turbo-single", *STOCK, "nginx", *KEEPING),
+        bars=(Bar("CPU of turbo / C limit (1.0 us where it needs 0.35)", round(1 / 0.35, 2), ratio("turbo", "limit")),),
+    ),
+    "connection": Scenario(
+        title="A connection for each request, HTTP/1.0",
+        text="wrk, 32 connections at a time",
+        app="closing",
+        check="closing",
+        load=Load("wrk", "connection", 32),
+        servers=("limit", "turbo", "turbo-single", "turbo-wsgi", *STOCK, "stock-single", "stock-wsgi", "nginx", *PEERS),
+        quick=("limit", "turbo", "stock"),
+        bars=(
+            Bar("CPU of turbo / C limit", 1.2, ratio("turbo", "limit")),
+            Bar("requests/s of turbo / stock", 8, ratio("turbo", "stock", "rate"), at_most=False),
+        ),
+    ),
+    "sleep-10ms": sleeping(10, 9_500, 13),
+    "sleep-1ms": sleeping(1, 45_000, 4),
+    "sleep-0.1ms": sleeping(0.1, 30_000, 6),
+    "mixed": Scenario(
+        title="1 request in 100 sleeps 100 ms; latencies are of the others",
+        text="load mixed, 64 keep-alive connections; pools have 64 threads",
+        app="mixed",
+        check="mixed",
+        load=Load("load", "mixed", 64, ("--slow-every", "100")),
+        servers=("turbo", "turbo-wsgi", *STOCK, *PEERS),
+        quick=("turbo",),
+        threads=64,
+        bars=(Bar("turbo, p99 of the fast path in ms", 3, median("turbo", "p99_ms")),),
+    ),
+    "post": Scenario(
+        title="POST of 1 KiB, read and echoed",
+        text="wrk, 32 keep-alive connections",
+        app="post",
+        check="post",
+        load=Load("wrk", "post", 32),
+        servers=("turbo", "turbo-hello", "turbo-wsgi", *STOCK, *PEERS),
+        quick=("turbo", "turbo-hello"),
+        bars=(Bar("CPU of turbo / turbo at hello", 1.6, ratio("turbo", "turbo-hello")),),
+    ),
+    "download": Scenario(
+        title="A response of 10 MiB in writes of 64 KiB",
+        text="load download, 4 keep-alive connections",
+        app="download",
+        check="download",
+        load=Load("load", "download", 4, ("--size", str(10 * 2**20))),
+        servers=("limit", "turbo", "turbo-wsgi", *STOCK, *PEERS),
+        bars=(Bar("octets/s of turbo / C send loop", 0.9, ratio("turbo", "limit", "octets_rate"), at_most=False),),
+    ),
+    "upload": Scenario(
+        title="A request of 10 MiB in reads of 64 KiB",
+        text="load upload, 4 keep-alive connections",
+        app="upload",
+        check="upload",
+        load=Load("load", "upload", 4, ("--size", str(10 * 2**20))),
+        servers=("limit", "turbo", "turbo-wsgi", *STOCK, *PEERS),
+        bars=(Bar("octets/s of turbo / C recv loop", 0.9, ratio("turbo", "limit", "octets_rate"), at_most=False),),
+    ),
+    "logging": Scenario(
+        title="Request logging as it comes, to a file",
+        text="wrk, 32 keep-alive connections",
+        app="logging",
+        check="get",
+        load=HELLO,
+        servers=("turbo", "turbo-hello", *STOCK),
+        quick=("turbo", "turbo-hello"),
+        bars=(Bar("CPU of turbo / turbo at hello", 1.5, ratio("turbo", "turbo-hello")),),
+    ),
+    "idle": Scenario(
+        title="hello beside 10,000 idle connections",
+        text="load idle; then wrk, 32 keep-alive connections. Servers with a thread each have 1,000 idle ones",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=("limit", "turbo", "turbo-hello", "stock-nodelay", "nginx", *KEEPING),
+        quick=("turbo", "turbo-hello"),
+        special="idle",
+        bars=(
+            Bar("turbo, octets of memory for each connection", 2048, noted("idle octets")),
+            Bar("turbo, more threads than before", 0, noted("idle threads")),
+            Bar("CPU of turbo beside them / without", 1.05, ratio("turbo", "turbo-hello")),
+        ),
+    ),
+    "blocking": Scenario(
+        title="handle_one_request overridden",
+        text="wrk, 32 keep-alive connections",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=("turbo-blocking", "stock-blocking", "stock-blocking-nodelay"),
+        quick=("turbo-blocking", "stock-blocking", "stock-blocking-nodelay"),
+        bars=(
+            Bar("requests/s of turbo / stock", 4, ratio("turbo-blocking", "stock-blocking", "rate"), at_most=False),
+            Bar(
+                "requests/s of turbo / stock with Nagle's algorithm off",
+                4,
+                ratio("turbo-blocking", "stock-blocking-nodelay", "rate"),
+                at_most=False,
+            ),
+        ),
+    ),
+    "echo-1": Scenario(
+        title="StreamRequestHandler echoes lines, one connection",
+        text="load echo, 64 octets",
+        app="echo",
+        check="echo",
+        load=Load("load", "echo", 1),
+        servers=("limit", "turbo", "stock"),
+        quick=("turbo", "stock"),
+        bars=(Bar("requests/s of turbo / stock", 3, ratio("turbo", "stock", "rate"), at_most=False),),
+    ),
+    "echo-1000": Scenario(
+        title="StreamRequestHandler echoes lines, 1,000 connections",
+        text="load echo, 64 octets",
+        app="echo",
+        check="echo",
+        load=Load("load", "echo", 1000),
+        servers=("limit", "turbo", "stock"),
+        quick=("turbo", "stock"),
+        bars=(Bar("requests/s of turbo / stock", 3, ratio("turbo", "stock", "rate"), at_most=False),),
+    ),
+    "udp": Scenario(
+        title="UDPServer echoes datagrams",
+        text="load udp, 32 sockets, 64 octets",
+        app="udp",
+        check="udp",
+        load=Load("load", "udp", 32),
+        servers=("limit", "turbo", "stock"),
+        quick=("turbo", "stock"),
+        bars=(Bar("requests/s of turbo / stock", 3, ratio("turbo", "stock", "rate"), at_most=False),),
+    ),
+    "connections": Scenario(
+        title="hello over the number of connections (here: the most)",
+        text="wrk, 1 to 1,024 keep-alive connections",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=("limit", "turbo", "stock-nodelay", "nginx", *PEERS),
+        quick=("turbo",),
+        special="connections",
+    ),
+    "scan": Scenario(
+        title="Scan of a browser's request of 700 octets",
+        text="bench/micro, no server; the fastest of its rounds",
+        app="",
+        check="",
+        load=None,
+        servers=(),
+        quick=(),
+        special="scan",
+        bars=(
+            Bar("GB/s with AVX2", 4, noted("scan GB/s"), at_most=False),
+            Bar("GB/s without AVX2", 1.5, noted("scan GB/s without AVX2"), at_most=False),
+        ),
+    ),
+    "import": Scenario(
+        title="import http.server, turboserver's and the original",
+        text="fresh interpreters in turns; CPU of the import, resident memory after it",
+        app="",
+        check="",
+        load=None,
+        servers=("turbo", "stock"),
+        quick=("turbo", "stock"),
+        special="imports",
+        bars=(
+            Bar("CPU of turboserver.http.server / http.server", 1.25, ratio("turbo", "stock")),
+            Bar("more resident memory, in MiB", 3, noted("import MiB")),
+        ),
+    ),
+}
