@@ -1,7 +1,7 @@
 """Channel: one byte stream to one peer, as the streams see it (see _channel.pyx)."""
 
 from libc.stdint cimport int64_t
-from turboserver._native cimport ts_in
+from turboserver._native cimport ts_cork, ts_in
 
 
 cdef class Channel:
@@ -18,6 +18,7 @@ cdef class Channel:
     cdef Py_ssize_t refill(self) except -2
     cdef int took(self, const char *data, Py_ssize_t n) except -1
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1
+    cdef int send_part(self, const char *data, Py_ssize_t n) except -1
     cdef int flush(self) except -1
     cdef int expose(self) except -1
     cdef object socket(self)
@@ -26,8 +27,13 @@ cdef class Channel:
 
 cdef class SocketChannel(Channel):
     cdef bint keeps_open    # counts as a file of the socket
+    # Of the two of a connection, if both are ours:
+    cdef SocketChannel writing  # the reader's: what is written with
+    cdef ts_in *reading         # the writer's: what was received; NULL when that is closed
+    cdef ts_cork cork           # the writer's
 
     cdef Py_ssize_t wait_for_more(self) except -2
+    cdef int send_now(self, const char *data, Py_ssize_t n) except -1
 
 
 # Waits until fd is readable (writable); signals are looked at. False: timed out.

@@ -8,14 +8,17 @@ Octets only. What may not live here: file semantics (_stream.pyx), HTTP.
 """
 
 import os
+from socket import AF_INET, AF_INET6, SOCK_STREAM
 
 from libc.errno cimport EAGAIN, EBADF, EINTR
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport (
-    TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_in_free, ts_in_reserve, ts_in_unread,
-    ts_monotonic_ns, ts_recv, ts_recv_wait, ts_send, ts_wait_fd,
+    TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_cork_done, ts_cork_push, ts_corks, ts_corks_forked,
+    ts_corks_new, ts_in_free, ts_in_reserve, ts_in_unread,
+    ts_monotonic_ns, ts_recv, ts_recv_wait, ts_send,
+    ts_send_more, ts_wait_fd,
 )
 
 
@@ -119,6 +122,10 @@ cdef class Channel:
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         raise NotImplementedError
 
+    cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
+        """send_all() of octets that more will follow soon."""
+        return self.send_all(data, n)
+
     cdef int flush(self) except -1:
         return 0
 
@@ -137,8 +144,32 @@ cdef class Channel:
         return 0
 
 
+# What waits in the kernel for more to be sent with it (csrc/cork.h); NULL: nothing does.
+cdef ts_corks *CORKS = NULL
+if ts_corks_new(&CORKS) != 0:
+    CORKS = NULL
+
+
+def _forked():
+    if CORKS != NULL:
+        ts_corks_forked(CORKS)
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def channels(sock):
+    """The channels of rfile and wfile over a connected socket.socket."""
+    cdef SocketChannel reader = SocketChannel(sock, True)
+    cdef SocketChannel writer = SocketChannel(sock, False)
+    reader.writing = writer
+    if CORKS != NULL and sock.family in (AF_INET, AF_INET6) and sock.type == SOCK_STREAM:
+        writer.reading = &reader.own
+    return reader, writer
+
+
 cdef class SocketChannel(Channel):
-    """The channel of a plain socket.socket: its time-out counts, nothing is gathered.
+    """The channel of a plain socket.socket: its time-out counts. What is written is the
+    kernel's at once, and may wait there, for a millisecond, for what follows it.
 
     With keep_open it keeps the socket open until it is closed itself, as the files of
     socket.makefile() do.
@@ -176,6 +207,9 @@ cdef class SocketChannel(Channel):
         timeout = self.sock.gettimeout()
         return -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
 
+    cdef int settle(self) except -1:
+        return self.writing.flush() if self.writing is not None else 0
+
     cdef Py_ssize_t refill(self) except -2:
         # Between requests there is nothing to read: waiting at once saves two system calls.
         if self.own.pos != self.own.end or self.patience() >= 0:
@@ -188,6 +222,7 @@ cdef class SocketChannel(Channel):
         cdef ts_in *b = &self.own
         cdef Py_ssize_t got
         cdef int fd
+        self.settle()
         while True:
             fd = self.handle()
             with nogil:
@@ -208,7 +243,29 @@ cdef class SocketChannel(Channel):
             b.end += <uint32_t>got
             return got
 
+    cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
+        cdef Py_ssize_t sent
+        if self.reading != NULL and n > 0:
+            sent = ts_send_more(CORKS, &self.cork, self.handle(), data, n)
+            if sent == n:
+                return 0
+            if sent > 0:
+                data += sent
+                n -= sent
+        return self.send_now(data, n)
+
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
+        # Answers to what came together leave together.
+        if self.reading != NULL and ts_in_unread(self.reading) > 0:
+            return self.send_part(data, n)
+        return self.send_now(data, n)
+
+    cdef int flush(self) except -1:
+        if self.cork.at != NULL:
+            ts_cork_push(CORKS, &self.cork)
+        return 0
+
+    cdef int send_now(self, const char *data, Py_ssize_t n) except -1:
         # As socket.sendall(): the time-out is for the whole.
         cdef Py_ssize_t sent
         cdef int64_t patience = self.patience()
@@ -232,10 +289,16 @@ cdef class SocketChannel(Channel):
                     raise TimeoutError("timed out")
             if not wait_ready(self.handle(), True, left):
                 raise TimeoutError("timed out")
+        if self.cork.at != NULL:
+            ts_cork_done(CORKS, &self.cork)
         return 0
 
     cdef int shut(self) except -1:
         sock, self.sock = self.sock, None
+        if self.writing is not None:
+            self.writing.reading = NULL
+            self.writing = None
+        self.flush()
         if sock is not None:
             ts_in_free(&self.own)
             if self.keeps_open:

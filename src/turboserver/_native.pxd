@@ -233,6 +233,17 @@ cdef extern from "predictor.h" nogil:
     void ts_predict_learn(ts_predictor *p, uint32_t key, bint slow, bint blocked)
 
 
+cdef extern from "cork.h" nogil:
+    struct ts_corks:
+        pass
+    struct ts_cork:
+        void *at
+    int ts_corks_new(ts_corks **out)
+    void ts_corks_forked(ts_corks *corks)
+    Py_ssize_t ts_send_more(ts_corks *corks, ts_cork *cork, int fd, const void *buf, size_t n)
+    void ts_cork_done(ts_corks *corks, ts_cork *cork)
+    void ts_cork_push(ts_corks *corks, ts_cork *cork)
+
 cdef extern from "leader.h" nogil:
     struct ts_leader:
         pass

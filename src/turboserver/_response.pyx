@@ -20,6 +20,7 @@ from libc.time cimport time
 from turboserver._connection cimport Connection, STAGE_PLAIN, connection_of
 from turboserver._handlers cimport ResponseInfo, Start, response_info
 from turboserver._log cimport log_plainly
+from turboserver._stream cimport ResponseWriter
 from turboserver._native cimport (
     TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field,
 )
@@ -290,7 +291,12 @@ cdef bint end_listed(handler) except -1:
     if type(lines) is not list or "flush_headers" in attrs or not response_info(type(handler)).plain_end:
         return False
     (<list>lines).append(b"\r\n")
-    handler.wfile.write(b"".join(lines))
+    head = b"".join(lines)
+    wfile = handler.wfile
+    if type(wfile) is ResponseWriter:
+        (<ResponseWriter>wfile).write_part(head)
+    else:
+        wfile.write(head)
     attrs["_headers_buffer"] = []
     return True
 

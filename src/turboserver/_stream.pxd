@@ -15,3 +15,4 @@ cdef class RequestReader:
 cdef class ResponseWriter:
     cdef Channel channel    # None once closed
     cdef Channel sink(self)
+    cdef int write_part(self, bytes data) except -1

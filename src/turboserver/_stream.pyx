@@ -346,6 +346,10 @@ cdef class ResponseWriter:
         finally:
             PyBuffer_Release(&view)
 
+    cdef int write_part(self, bytes data) except -1:
+        """write(), of what more will follow soon: a response head."""
+        return self.sink().send_part(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
     def writelines(self, lines, /):
         """Writes each bytes-like object of an iterable."""
         self.sink()

@@ -26,7 +26,7 @@ __all__ = list(socketserver.__all__)
 _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
-    from ._channel import SocketChannel
+    from ._channel import SocketChannel, channels
     from ._datagram import receive_batch
     from ._connection import Supplied
     from ._dispatch import adopt
@@ -294,6 +294,10 @@ class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
             sock.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if self.rbufsize == -1 and self.wbufsize == 0:
+            reading, writing = channels(sock)
+            self.rfile, self.wfile = RequestReader(reading), ResponseWriter(writing)
+            return
         self.rfile = (RequestReader(SocketChannel(sock, True)) if self.rbufsize == -1
                       else sock.makefile("rb", self.rbufsize))
         self.wfile = (ResponseWriter(SocketChannel(sock, False)) if self.wbufsize == 0
