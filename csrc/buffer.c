@@ -106,9 +106,13 @@ static int send_locked(struct ts_out *out, int fd, const char *extra,
         size_t gathered = out->end - out->pos;
         if (gathered == 0 && done == len)
             break;
-        ssize_t n = gathered > 0
-            ? ts_send2(fd, out->data + out->pos, gathered, extra + done, len - done)
-            : ts_send(fd, extra + done, len - done);
+        ssize_t n;
+        if (done == len) /* the usual one; sendmsg() costs the kernel more */
+            n = ts_send(fd, out->data + out->pos, gathered);
+        else if (gathered == 0)
+            n = ts_send(fd, extra + done, len - done);
+        else
+            n = ts_send2(fd, out->data + out->pos, gathered, extra + done, len - done);
         if (n == -EAGAIN) {
             result = TS_OUT_BLOCKED;
             break;

@@ -51,10 +51,8 @@ void ts_date_format(int64_t second, char text[TS_DATE_LEN + 1])
     memcpy(text + 25, " GMT", 5);
 }
 
-int ts_head_reserve(struct ts_head *head, size_t more)
+int ts_head_grow(struct ts_head *head, size_t more)
 {
-    if (head->cap - head->len >= more)
-        return 0;
     size_t cap = head->cap > 0 ? head->cap : 512;
     while (cap - head->len < more) {
         cap *= 2;
@@ -66,36 +64,6 @@ int ts_head_reserve(struct ts_head *head, size_t more)
         return -ENOMEM;
     head->data = grown;
     head->cap = (uint32_t)cap;
-    return 0;
-}
-
-int ts_head_add(struct ts_head *head, const char *data, size_t len)
-{
-    int failed = ts_head_reserve(head, len);
-    if (failed)
-        return failed;
-    if (len > 0) /* head->data may be NULL until there is something to keep */
-        memcpy(head->data + head->len, data, len);
-    head->len += (uint32_t)len;
-    return 0;
-}
-
-int ts_head_field(struct ts_head *head, const char *name, size_t name_len,
-                  const char *value, size_t value_len)
-{
-    int failed = ts_head_reserve(head, name_len + value_len + 4);
-    if (failed)
-        return failed;
-    char *at = head->data + head->len;
-    memcpy(at, name, name_len);
-    at += name_len;
-    *at++ = ':';
-    *at++ = ' ';
-    memcpy(at, value, value_len);
-    at += value_len;
-    *at++ = '\r';
-    *at++ = '\n';
-    head->len = (uint32_t)(at - head->data);
     return 0;
 }
 

@@ -12,6 +12,9 @@
 
 #include "ts.h"
 
+#include <errno.h>
+#include <string.h>
+
 #define TS_DATE_LEN 29
 
 struct ts_date {
@@ -38,13 +41,58 @@ struct ts_head {
     uint32_t cap;
 };
 
+/* 0 or -ENOMEM. */
+int ts_head_grow(struct ts_head *head, size_t more);
+
 /* Room for `more` octets after len. 0 or -ENOMEM. */
-int ts_head_reserve(struct ts_head *head, size_t more);
+static inline int ts_head_reserve(struct ts_head *head, size_t more)
+{
+    return TS_LIKELY(head->cap - head->len >= more) ? 0 : ts_head_grow(head, more);
+}
+
 /* Appends octets. 0 or -ENOMEM. */
-int ts_head_add(struct ts_head *head, const char *data, size_t len);
+static inline int ts_head_add(struct ts_head *head, const char *data, size_t len)
+{
+    if (TS_UNLIKELY(ts_head_reserve(head, len) != 0))
+        return -ENOMEM;
+    memcpy(head->data + head->len, data, len);
+    head->len += (uint32_t)len;
+    return 0;
+}
+
+/* Appends the beginning of a head, up to the value of Date, that value and CRLF.
+ * 0 or -ENOMEM. */
+static inline int ts_head_start(struct ts_head *head, const char *start,
+                                size_t len, const char date[TS_DATE_LEN])
+{
+    if (TS_UNLIKELY(ts_head_reserve(head, len + TS_DATE_LEN + 2) != 0))
+        return -ENOMEM;
+    char *at = head->data + head->len;
+    memcpy(at, start, len);
+    memcpy(at + len, date, TS_DATE_LEN);
+    memcpy(at + len + TS_DATE_LEN, "\r\n", 2);
+    head->len += (uint32_t)len + TS_DATE_LEN + 2;
+    return 0;
+}
+
 /* Appends "name: value CRLF". 0 or -ENOMEM. */
-int ts_head_field(struct ts_head *head, const char *name, size_t name_len,
-                  const char *value, size_t value_len);
+static inline int ts_head_field(struct ts_head *head, const char *name,
+                                size_t name_len, const char *value,
+                                size_t value_len)
+{
+    if (TS_UNLIKELY(ts_head_reserve(head, name_len + value_len + 4) != 0))
+        return -ENOMEM;
+    char *at = head->data + head->len;
+    memcpy(at, name, name_len);
+    at += name_len;
+    memcpy(at, ": ", 2);
+    memcpy(at + 2, value, value_len);
+    at += 2 + value_len;
+    memcpy(at, "\r\n", 2);
+    head->len = (uint32_t)(at + 2 - head->data);
+    return 0;
+}
+
 void ts_head_free(struct ts_head *head);
 
 #endif

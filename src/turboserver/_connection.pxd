@@ -7,6 +7,10 @@ from turboserver._handlers cimport HandlerInfo
 from turboserver._stream cimport RequestReader, ResponseWriter
 
 
+cdef extern from "Python.h":
+    Py_ssize_t PyDict_GET_SIZE(dict d)
+
+
 # What the engine puts into a handler's own dictionary (names of three attributes).
 cdef enum:
     OWN_ATTRS = 3
@@ -48,7 +52,6 @@ cdef class Connection(Channel):
     cdef int attach(self, object handler) except -1
     cdef int begin(self) except -1
     cdef int forget_request(self) except -1
-    cdef bint shadows(self, tuple names)
     cdef char *head_start(self)
     cdef object text(self, uint32_t off, uint32_t length)
     cdef object supply(self, int which)
@@ -60,7 +63,14 @@ cdef class Connection(Channel):
     cdef int wait_writable(self) except -1
     cdef int flush_last(self) except -1
     cdef int send_head(self) except -1
+    cdef int take_head(self) except -1
 
 
+cdef inline bint shadows(Connection conn, tuple names):
+    """Whether the program has assigned one of the names on the handler."""
+    return PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS and assigned(conn.attrs, names)
+
+
+cdef bint assigned(dict attrs, tuple names)
 cdef Connection connection_of(object handler)
 cdef int set_latest(Connection conn) except -1

@@ -33,10 +33,6 @@ from turboserver._native cimport (
 from turboserver._stream cimport RequestReader, ResponseWriter
 
 
-cdef extern from "Python.h":
-    Py_ssize_t PyDict_GET_SIZE(dict d)
-
-
 cdef extern from *:
     """
     #ifdef Py_GIL_DISABLED
@@ -55,6 +51,12 @@ cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
 
 # How long an answer may wait for its client when the server ends.
 cdef int64_t LAST_NS = 30_000_000_000
+
+
+# The memory of the head that was sent last, for the next one, whosever it is.
+cdef ts_head SPARE
+cdef enum:
+    SPARE_MAX = 4096
 
 
 cdef class Connection(Channel):
@@ -218,15 +220,6 @@ cdef class Connection(Channel):
         self.c.through = True
         return self.sock
 
-    cdef bint shadows(self, tuple names):
-        """Whether the program has assigned one of the names on the handler."""
-        if PyDict_GET_SIZE(self.attrs) <= OWN_ATTRS:
-            return False
-        for name in names:
-            if PyDict_Contains(self.attrs, name):
-                return True
-        return False
-
     # ---- the request ------------------------------------------------------
 
     cdef int forget_request(self) except -1:
@@ -255,6 +248,7 @@ cdef class Connection(Channel):
 
     cdef object supply(self, int which):
         """The value of a lazily supplied attribute; AttributeError if it has none."""
+        cdef char *target
         if which == RFILE:
             if self.reader is None:
                 self.reader = RequestReader(self)
@@ -282,7 +276,8 @@ cdef class Connection(Channel):
                 if self.path is None:
                     self.path = self.text(self.c.req.target.off, self.c.req.target.len)
                     # Never two slashes first: a redirect to it would leave the host.
-                    if self.path.startswith("//"):
+                    target = self.head_start() + self.c.req.target.off
+                    if self.c.req.target.len > 1 and target[0] == target[1] == b"/":
                         self.path = "/" + self.path.lstrip("/")
                 return self.path
             if which == REQUEST_VERSION:
@@ -333,13 +328,34 @@ cdef class Connection(Channel):
 
     cdef int send_head(self) except -1:
         """Its memory is given back: most of the time a connection waits."""
+        global SPARE
         cdef ts_head head = self.head
         memset(&self.head, 0, sizeof(self.head))
         self.head_seen = True
         try:
             return self.send_all(head.data, head.len) if head.len > 0 else 0
         finally:
-            ts_head_free(&head)
+            if SPARE.data == NULL and head.cap <= SPARE_MAX and not FREE_THREADED:
+                SPARE = head
+                SPARE.len = 0
+            else:
+                ts_head_free(&head)
+
+    cdef int take_head(self) except -1:
+        """The head is about to begin: memory for it, if some is at hand."""
+        global SPARE
+        if self.head.data == NULL:
+            self.head = SPARE
+            memset(&SPARE, 0, sizeof(SPARE))
+        return 0
+
+
+cdef bint assigned(dict attrs, tuple names):
+    """Whether one of the names is in a handler's own dictionary."""
+    for name in names:
+        if PyDict_Contains(attrs, name):
+            return True
+    return False
 
 
 # ---- finding it from a handler --------------------------------------------

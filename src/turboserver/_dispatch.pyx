@@ -21,7 +21,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 from turboserver._address cimport address_of
 from turboserver._connection cimport (
-    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_NONE, set_latest,
+    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_NONE, set_latest, shadows,
 )
 from turboserver._handlers cimport HandlerInfo, nanoseconds, study
 from turboserver._native cimport *
@@ -167,7 +167,7 @@ cdef class Dispatcher:
             if (conn.reader is not None and conn.reader.channel is None
                     or conn.writer is not None and conn.writer.channel is None):
                 return False    # closed by the program, perhaps by finish()
-            if conn.shadows(("rfile", "handle_one_request")):
+            if shadows(conn, ("rfile", "handle_one_request")):
                 # The next request is not for us to read: the original's loop.
                 while not conn.handler.close_connection:
                     conn.handler.handle_one_request()
@@ -195,7 +195,7 @@ cdef class Dispatcher:
         handler = conn.handler
         try:
             if (conn.info.hooks_parse or not conn.info.plain_message
-                    or conn.shadows(("parse_request", "MessageClass"))):
+                    or shadows(conn, ("parse_request", "MessageClass"))):
                 conn.attrs["raw_requestline"] = conn.supply_raw_requestline()
                 conn.c.input.pos = conn.c.input.head + conn.c.req.line_len
                 if not handler.parse_request():
@@ -211,7 +211,7 @@ cdef class Dispatcher:
                 handler.send_error(501, "Unsupported method (%r)" % handler.command)
                 return 0
             method()
-            if conn.shadows(("wfile",)):
+            if shadows(conn, ("wfile",)):
                 handler.wfile.flush()
         except TimeoutError as error:
             handler.log_error("Request timed out: %r", error)
@@ -277,7 +277,7 @@ cdef class Dispatcher:
 
     cdef int finish(self, Connection conn) except -1:
         """StreamRequestHandler.finish()."""
-        if conn.handler is not None and conn.shadows(FINISH_NAMES):
+        if conn.handler is not None and shadows(conn, FINISH_NAMES):
             conn.handler.finish()
         if conn.writer is not None:
             conn.writer.channel = None
@@ -290,7 +290,7 @@ cdef class Dispatcher:
         engine thread's, which may lose the lead: what the program does here can block."""
         cdef ts_conn *c = conn.c
         cdef bint hooks = worker != NULL and (self.calls_shutdown or conn.sock is not None or (
-            conn.handler is not None and conn.shadows(FINISH_NAMES)))
+            conn.handler is not None and shadows(conn, FINISH_NAMES)))
         if hooks:
             ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
         try:

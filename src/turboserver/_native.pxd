@@ -218,6 +218,7 @@ cdef extern from "head.h" nogil:
         uint32_t cap
     int ts_head_reserve(ts_head *head, size_t more)
     int ts_head_add(ts_head *head, const char *data, size_t len)
+    int ts_head_start(ts_head *head, const char *start, size_t len, const char *date)
     int ts_head_field(ts_head *head, const char *name, size_t name_len, const char *value,
                       size_t value_len)
     void ts_head_free(ts_head *head)

@@ -13,7 +13,7 @@ import http.server
 
 from libc.stdint cimport uint8_t
 from turboserver._connection cimport (
-    Connection, STAGE_FRESH, STAGE_GENERAL, STAGE_PLAIN, connection_of,
+    Connection, STAGE_FRESH, STAGE_GENERAL, STAGE_PLAIN, connection_of, shadows,
 )
 from turboserver._channel cimport SocketChannel
 from turboserver._handlers cimport HandlerInfo
@@ -39,7 +39,7 @@ cdef bint parse_plain(Connection conn) except -1:
     conn.forget_request()
     conn.c.input.pos = conn.c.input.head + req.head_len
     conn.stage = STAGE_PLAIN
-    if info.asks_protocol or conn.shadows(("protocol_version",)):
+    if info.asks_protocol or shadows(conn, ("protocol_version",)):
         http11 = conn.handler.protocol_version >= "HTTP/1.1"
     conn.close_connection = not (http11 and req.minor >= 1)
     if req.connection == TS_CONN_CLOSE:
@@ -142,7 +142,7 @@ def parse_request(self):
     cdef bytes line
     if (conn is not None and conn.stage == STAGE_FRESH
             and conn.c.input.pos == conn.c.input.head + conn.c.req.line_len
-            and conn.info.plain_message and not conn.shadows(("rfile", "MessageClass"))
+            and conn.info.plain_message and not shadows(conn, ("rfile", "MessageClass"))
             and self.raw_requestline == conn.head_start()[:conn.c.req.line_len]):
         return parse_plain(conn)
     if conn is not None:

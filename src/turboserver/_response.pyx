@@ -13,16 +13,15 @@ import http.server
 from http import HTTPStatus
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_Contains
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.string cimport memcpy
 from libc.time cimport time
-from turboserver._connection cimport Connection, STAGE_PLAIN, connection_of
+from turboserver._connection cimport Connection, STAGE_PLAIN, assigned, connection_of, shadows
 from turboserver._handlers cimport ResponseInfo, Start, response_info
 from turboserver._log cimport log_plainly
 from turboserver._stream cimport ResponseWriter
 from turboserver._native cimport (
-    TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field,
+    TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field, ts_head_start,
 )
 
 
@@ -66,26 +65,13 @@ cdef inline bint is_latin1(object text):
     return type(text) is str and PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND
 
 
-cdef bint assigned(dict attrs, tuple names):
-    for name in names:
-        if PyDict_Contains(attrs, name):
-            return True
-    return False
-
-
 cdef Connection plain(object handler, tuple names):
     """The connection if a native line is right: the request was plain (so it is no
     HTTP/0.9) and none of `names` is assigned on the handler."""
     cdef Connection conn = connection_of(handler)
-    if conn is None or conn.stage != STAGE_PLAIN or conn.shadows(names):
+    if conn is None or conn.stage != STAGE_PLAIN or shadows(conn, names):
         return None
     return conn
-
-
-cdef int add_date(Connection conn) except -1:
-    if ts_head_add(&conn.head, ts_date_at(&DATE, time(NULL)), TS_DATE_LEN) != 0:
-        raise MemoryError
-    return 0
 
 
 cdef bytes status_line(ResponseInfo info, code, message):
@@ -96,14 +82,13 @@ cdef bytes status_line(ResponseInfo info, code, message):
 
 
 cdef Start start_of(ResponseInfo info, code):
-    """How an answer of that code begins, if it is known and still right; else None."""
+    """How an answer of that code began last time, if there was one."""
     cdef Start start
     if code is info.last_code:
-        start = info.last_start
-    else:
-        start = info.starts.get(code)
-        info.last_code, info.last_start = code, start
-    return start if start is not None and start.entry is info.responses.get(code) else None
+        return info.last_start
+    start = info.starts.get(code)
+    info.last_code, info.last_start = code, start
+    return start
 
 
 cdef Start make_start(ResponseInfo info, code, message):
@@ -122,7 +107,7 @@ cdef Start make_start(ResponseInfo info, code, message):
 cdef int log_response(ResponseInfo info, handler, dict attrs, Connection conn, code, Start start) except -1:
     """handler.log_request(code), the original's body inlined where it is the one. conn:
     None if the attributes are in the instance. start: None if the code is new."""
-    if info.hooks_log or assigned(attrs, LOG_NAMES if conn is not None else LOG_HOOKS):
+    if info.hooks_log or (assigned(attrs, LOG_HOOKS) if conn is None else shadows(conn, LOG_NAMES)):
         handler.log_request(code)
         return 0
     line = attrs.get("requestline") if conn is None else conn.supply_requestline()
@@ -158,17 +143,16 @@ def send_response(self, code, message=None):
     log_response(info, self, conn.attrs, conn, code, start)
     info = conn.info
     # The hook above may have done anything, even ended the connection.
-    if conn.c == NULL or conn.shadows(START_NAMES):
+    if conn.c == NULL or shadows(conn, START_NAMES):
         self.send_response_only(code, message)
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
         return
     if start is None or start.entry is not info.responses.get(code):
         start = make_start(info, code, message)
-    if ts_head_add(&conn.head, <char *>start.all, len(start.all)) != 0:
-        raise MemoryError
-    add_date(conn)
-    if ts_head_add(&conn.head, b"\r\n", 2) != 0:
+    conn.take_head()
+    if ts_head_start(&conn.head, <char *>start.all, len(start.all),
+                     ts_date_at(&DATE, time(NULL))) != 0:
         raise MemoryError
 
 
@@ -253,7 +237,7 @@ cdef bint start_listed(handler, code, message) except -1:
         handler.send_header("Server", handler.version_string())
         handler.send_header("Date", handler.date_time_string())
         return True
-    if start is None:
+    if start is None or start.entry is not info.responses.get(code):
         start = make_start(info, code, message)
     lines.append(start.status)
     lines.append(info.server_line)
@@ -316,7 +300,7 @@ cdef object closing(keyword, value):
 
 cdef int set_close(Connection conn, bint close) except -1:
     conn.close_connection = close
-    if conn.shadows(("close_connection",)):
+    if shadows(conn, ("close_connection",)):
         conn.attrs["close_connection"] = close
     return 0
 
