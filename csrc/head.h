@@ -55,7 +55,8 @@ static inline int ts_head_add(struct ts_head *head, const char *data, size_t len
 {
     if (TS_UNLIKELY(ts_head_reserve(head, len) != 0))
         return -ENOMEM;
-    memcpy(head->data + head->len, data, len);
+    if (len > 0) /* data may be NULL until there is something to add */
+        memcpy(head->data + head->len, data, len);
     head->len += (uint32_t)len;
     return 0;
 }

@@ -111,6 +111,11 @@ uint64_t ts_worker_now(struct ts_worker *w)
 
 /* --- the lead word ------------------------------------------------------------ */
 
+void ts_lead_polls(struct ts_worker *w)
+{
+    ts_patience_set(&w->patience, false);
+}
+
 bool ts_leads(const struct ts_worker *w)
 {
     const struct ts_leader *l = w->l;
@@ -289,6 +294,7 @@ struct ts_worker *ts_worker_join(struct ts_leader *l)
             w->joined = w->fresh = true;
             w->granted = false;
             w->gen = w->entered = 0;
+            memset(&w->patience, 0, sizeof w->patience);
             w->l = l;
             atomic_fetch_add_explicit(&l->nthreads, 1, memory_order_relaxed);
         } else { /* the spare that was ordered is not going to come */
@@ -324,8 +330,10 @@ void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsi
         return;
     w->measured = hint != TS_HINT_NONE && l->config.max_threads > 1;
     if (TS_UNLIKELY(w->measured)) {
-        if (hint == TS_HINT_BLOCKS)
+        if (hint == TS_HINT_BLOCKS) {
+            ts_patience_set(&w->patience, true);
             ts_lead_release(l, w);
+        }
         ts_worker_now(w); /* the hand-over is not the handler's time */
         w->mark = waited_mark();
     }

@@ -77,6 +77,10 @@ enum ts_lead ts_lead_wait(struct ts_leader *l, struct ts_worker *w, uint64_t idl
  * worker itself can lose it there. */
 bool ts_leads(const struct ts_worker *w);
 
+/* The leader is going to wait in the poller, where it must not be patient
+ * (patience.h). */
+void ts_lead_polls(struct ts_worker *w);
+
 /* The leader steps down by its own will, outside a handler; a follower is woken
  * or the lead is vacant. Without effect on a worker that does not lead. */
 void ts_lead_release(struct ts_leader *l, struct ts_worker *w);

@@ -20,6 +20,7 @@
 #define TS_LEADER_PRIVATE_H
 
 #include "leader.h"
+#include "patience.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -51,6 +52,7 @@ struct ts_worker {
     uint64_t began;      /* `now` at enter */
     uint64_t mark;       /* waited_mark() at enter, if measured */
     bool measured;
+    struct ts_patience patience;
     _Atomic bool visited; /* the monitor has flushed during this handler */
     _Atomic bool dirty;   /* and there is something new to flush */
 

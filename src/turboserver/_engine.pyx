@@ -272,6 +272,7 @@ cdef class Engine:
             task = ts_reactor_next(self.r, turn, False, 0, &c)
             if task == TS_TASK_NONE:
                 with nogil:
+                    ts_lead_polls(worker)
                     task = ts_reactor_next(self.r, turn, True, -1, &c)
                     ts_worker_now(worker)
             if c == NULL:
