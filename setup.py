@@ -141,7 +141,7 @@ class BuildExtensions(build_ext):
             nthreads=JOBS if len(self.extensions) > 1 else 0,
             language_level=3,
             annotate=False,
-            compiler_directives={"boundscheck": False, "wraparound": False},
+            compiler_directives={"wraparound": False},
         )
         for extension, new in zip(self.extensions, generated, strict=True):
             extension.sources = new.sources

@@ -145,8 +145,8 @@ static void *push_late_ones(void *arg)
             /* Two ticks on: it has waited for one whole tick at least. The lock
              * is what keeps the descriptor from being closed meanwhile. */
             if (corks->tick - cork->tick >= 2) {
-                take_out(cork);
                 uncork(cork->fd);
+                take_out(cork);
             }
         }
     }

@@ -39,8 +39,9 @@ void ts_corks_forked(struct ts_corks *corks);
 ssize_t ts_send_more(struct ts_corks *corks, struct ts_cork *cork, int fd,
                      const void *buf, size_t len);
 
-/* The last octets have been sent without MSG_MORE, or the descriptor is about to
- * be closed: nothing is left to push. */
+/* One of these two comes after the last ts_send_more() and before the descriptor
+ * is closed or the entry freed. */
+/* The last octets have been sent without MSG_MORE: nothing is left to push. */
 void ts_cork_done(struct ts_corks *corks, struct ts_cork *cork);
 /* Nothing follows for now: what waits leaves. */
 void ts_cork_push(struct ts_corks *corks, struct ts_cork *cork);

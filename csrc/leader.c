@@ -156,23 +156,27 @@ static void give_lead(struct ts_leader *l, struct ts_worker *w)
     w->gen = word_gen(word);
 }
 
+/* Under mu. Takes the vacant lead. */
+static void take_lead(struct ts_leader *l, struct ts_worker *w)
+{
+    l->vacant = false;
+    give_lead(l, w);
+}
+
 void ts_pass_on(struct ts_leader *l)
 {
+    struct ts_worker *called = NULL;
     pthread_mutex_lock(&l->mu);
     TS_ASSERT(!l->vacant);
-    struct ts_worker *next = l->stopping ? NULL : l->idle_top;
-    if (next) {
-        idle_remove(l, next);
-        next->granted = true;
-        give_lead(l, next);
-    } else {
-        l->vacant = true;
-    }
+    l->vacant = true;
+    if (!l->stopping && !l->waking)
+        called = l->waking = l->idle_top;
     pthread_mutex_unlock(&l->mu);
-    /* After unlocking, or it would wake only to wait for us. `next` stays where
-     * it is: ts_leader_free() comes after the monitor and the workers are gone. */
-    if (next)
-        pthread_cond_signal(&next->wake);
+    /* After unlocking, or it would wake only to wait for us. It may have looked by
+     * itself meanwhile, even have left; but `called` stays where it is, for
+     * ts_leader_free() comes after the monitor and the workers are gone. */
+    if (called)
+        ts_wakeup_post(&called->wake);
 }
 
 void ts_lead_release(struct ts_leader *l, struct ts_worker *w)
@@ -197,26 +201,53 @@ static void has_come(struct ts_leader *l, struct ts_worker *w)
 /* Under mu; not leading, and neither vacant nor stopping. */
 static enum ts_lead follow(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns)
 {
-    bool retire = false;
+    enum ts_lead result;
     uint64_t deadline = idle_ns ? ts_deadline_in(idle_ns) : UINT64_MAX;
 
     idle_push(l, w);
-    while (!w->granted && !l->stopping && !retire) {
-        if (ts_cond_wait_until(&w->wake, &l->mu, deadline) || w->granted || l->stopping)
-            continue;
-        retire = atomic_load_explicit(&l->nidle, memory_order_relaxed) > 1;
+    for (;;) {
+        pthread_mutex_unlock(&l->mu);
+        bool called = ts_wakeup_wait(&w->wake, deadline);
+        pthread_mutex_lock(&l->mu);
+        if (l->waking == w)
+            l->waking = NULL;
+        result = l->stopping ? TS_LEAD_STOP : l->vacant ? TS_LEAD : TS_LEAD_RETIRE;
+        if (result != TS_LEAD_RETIRE)
+            break;
+        if (called)
+            continue; /* somebody else was there before us */
+        if (atomic_load_explicit(&l->nidle, memory_order_relaxed) > 1)
+            break;
         deadline = ts_deadline_in(idle_ns);
     }
-    if (!w->granted) {
-        idle_remove(l, w);
-        return retire ? TS_LEAD_RETIRE : TS_LEAD_STOP;
-    }
-    w->granted = false;
-    if (!l->stopping)
-        return TS_LEAD;
-    w->gen = 0; /* granted and stopped at once: nobody used this generation */
-    l->vacant = true;
-    return TS_LEAD_STOP;
+    idle_remove(l, w);
+    if (result == TS_LEAD)
+        take_lead(l, w);
+    return result;
+}
+
+/* Under mu: whether w leads now. */
+static bool leads_now(struct ts_leader *l, struct ts_worker *w)
+{
+    has_come(l, w);
+    if (ts_leads(w))
+        return true;
+    if (!l->vacant || l->stopping)
+        return false;
+    take_lead(l, w);
+    return true;
+}
+
+bool ts_lead_try(struct ts_leader *l, struct ts_worker *w)
+{
+    if (l->inert || l->stopping)
+        return false;
+    pthread_mutex_lock(&l->mu);
+    bool leads = leads_now(l, w);
+    pthread_mutex_unlock(&l->mu);
+    if (leads)
+        ts_worker_now(w);
+    return leads;
 }
 
 enum ts_lead ts_lead_wait(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns)
@@ -228,17 +259,8 @@ enum ts_lead ts_lead_wait(struct ts_leader *l, struct ts_worker *w, uint64_t idl
 
     enum ts_lead result = TS_LEAD;
     pthread_mutex_lock(&l->mu);
-    has_come(l, w);
-    if (!ts_leads(w)) {
-        if (l->stopping) {
-            result = TS_LEAD_STOP;
-        } else if (l->vacant) {
-            l->vacant = false;
-            give_lead(l, w);
-        } else {
-            result = follow(l, w, idle_ns);
-        }
-    }
+    if (!leads_now(l, w))
+        result = l->stopping ? TS_LEAD_STOP : follow(l, w, idle_ns);
     pthread_mutex_unlock(&l->mu);
     if (result == TS_LEAD)
         ts_worker_now(w);
@@ -269,9 +291,9 @@ static struct ts_worker *free_place(struct ts_leader *l)
         struct ts_worker *w = &l->workers[i];
         if (w->joined)
             continue;
-        if (!w->cond_made && cond_make(&w->wake))
+        if (!w->wake_made && ts_wakeup_init(&w->wake))
             return NULL;
-        w->cond_made = true;
+        w->wake_made = true;
         if (i >= l->high)
             atomic_store(&l->high, i + 1); /* seq_cst: see may_sleep() */
         return w;
@@ -292,7 +314,6 @@ struct ts_worker *ts_worker_join(struct ts_leader *l)
         }
         if (w) {
             w->joined = w->fresh = true;
-            w->granted = false;
             w->gen = w->entered = 0;
             memset(&w->patience, 0, sizeof w->patience);
             w->l = l;
@@ -487,8 +508,8 @@ void ts_leader_free(struct ts_leader *l)
         TS_ASSERT(l->nthreads == 0);
         ts_monitor_end(l);
         for (unsigned i = 0; i < l->config.max_threads; i++)
-            if (l->workers[i].cond_made)
-                pthread_cond_destroy(&l->workers[i].wake);
+            if (l->workers[i].wake_made)
+                ts_wakeup_destroy(&l->workers[i].wake);
         pthread_cond_destroy(&l->mon_cond);
         pthread_cond_destroy(&l->idle_cond);
         pthread_mutex_destroy(&l->mon_mu);
@@ -505,7 +526,7 @@ void ts_leader_stop(struct ts_leader *l)
     pthread_mutex_lock(&l->mu);
     atomic_store(&l->stopping, true);
     for (struct ts_worker *w = l->idle_top; w; w = w->below)
-        pthread_cond_signal(&w->wake);
+        ts_wakeup_post(&w->wake);
     pthread_mutex_unlock(&l->mu);
 }
 

@@ -73,6 +73,10 @@ enum ts_lead {
  * and gets TS_LEAD_STOP). */
 enum ts_lead ts_lead_wait(struct ts_leader *l, struct ts_worker *w, uint64_t idle_ns);
 
+/* The same without waiting, and so with or without the GIL: whether the caller
+ * leads now. False when stopping; ts_lead_wait() says why. */
+bool ts_lead_try(struct ts_leader *l, struct ts_worker *w);
+
 /* Whether w leads at this moment. Outside a handler this is stable: only the
  * worker itself can lose it there. */
 bool ts_leads(const struct ts_worker *w);

@@ -6,8 +6,11 @@
  *   odd  ("in a handler")      the leader to even (exit) and the monitor to the
  *                              next generation: both by compare-and-swap
  * Whoever changes the generation owes the hand-over: ts_pass_on(), exactly once.
- * Between the two nobody leads. Under `mu`: vacant implies that no follower is
- * idle (or that we are stopping), so no wake-up can be missed.
+ * It leaves the lead vacant, for whoever comes first, and calls a follower to look
+ * (`waking`), unless one that was called before has not looked yet. A worker
+ * whose handler has ended is mostly there before: it goes on at once, and nobody
+ * had to be woken. Under `mu`: vacant implies that a follower is on its way, or
+ * none is idle, or we are stopping; so no lead is left lying.
  *
  * Who may change a worker's slot: the worker (enter, exit); the monitor only to
  * set LOCKED on a slot that is BUSY, and to take it off again. Exit waits for
@@ -21,6 +24,7 @@
 
 #include "leader.h"
 #include "patience.h"
+#include "wakeup.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -42,7 +46,7 @@
 
 struct ts_worker {
     /* Line one: every request. Only the worker writes here, but for `slot`
-     * (LOCKED), `gen` (at a grant, while the worker sleeps), visited and dirty. */
+     * (LOCKED), visited and dirty. */
     _Alignas(CACHE_LINE) _Atomic uint64_t slot;
     void *conn;          /* written while the slot is free, read under LOCKED */
     struct ts_leader *l;
@@ -61,10 +65,9 @@ struct ts_worker {
     bool unsent;                        /* the last flush left something */
     bool joined;
     bool fresh;   /* has not been to ts_lead_wait() yet */
-    bool granted; /* was popped from the idle stack and given the lead */
-    bool cond_made;
+    bool wake_made;
     struct ts_worker *above, *below; /* in the idle stack */
-    pthread_cond_t wake;
+    struct ts_wakeup wake;
 };
 
 struct ts_leader {
@@ -85,6 +88,7 @@ struct ts_leader {
     _Alignas(CACHE_LINE) pthread_mutex_t mu;
     bool vacant;
     struct ts_worker *idle_top;
+    struct ts_worker *waking; /* a follower that was called and has not looked yet */
     pthread_cond_t idle_cond; /* a handler ended and idle_waiters > 0 */
 
     pthread_mutex_t mon_mu;

@@ -58,9 +58,9 @@ bool vacant = true;
 bool stopping;
 bool idle[N];
 byte nidle;
-bool granted[N];
-bool woken[N];      /* the worker's condition variable was signalled */
-byte gen[N];        /* the worker's own, but for a grant while it sleeps */
+byte waking = NONE; /* a follower that was called and has not looked yet */
+bool woken[N];      /* the worker's wake-up was posted */
+byte gen[N];        /* the worker's own */
 #ifndef RETIRES
 #define RETIRES 1
 #endif
@@ -95,18 +95,21 @@ inline grant(i) {
     gen[i] = GEN(word)
 }
 
-/* By whoever has just changed the generation. */
+/* By whoever has just changed the generation. The lead is left for whoever comes
+ * first: the follower that is called here, or a worker whose handler has ended. */
 inline pass_on() {
     atomic {
         assert(!vacant && owner == NONE);
+        vacant = true;
         if
-        :: !stopping && nidle > 0 ->
-            select_idle();
-            idle[pick] = false; nidle--;
-            granted[pick] = true;
-            grant(pick);
-            woken[pick] = true
-        :: else -> vacant = true
+        :: !stopping && nidle > 0 && waking == NONE -> select_idle(); waking = pick
+        :: else -> pick = NONE
+        fi
+    };
+    atomic { /* after unlocking: it may have looked by itself meanwhile, even have left */
+        if
+        :: pick != NONE -> woken[pick] = true
+        :: else
         fi;
         pick = 0
     }
@@ -150,6 +153,7 @@ active [N] proctype worker()
     byte me = _pid;
     byte pick;
     byte entered; /* the odd word it stored; 0: entered as no leader */
+    bool late;    /* it has idled for long */
 
     atomic { started > me || stopping ->
         if
@@ -166,18 +170,26 @@ follow:
         :: !stopping && !vacant -> idle[me] = true; nidle++
         fi
     };
-    atomic { /* pthread_cond_timedwait() */
+wait_on:
+    atomic { /* ts_wakeup_wait() */
         if
         :: woken[me] -> woken[me] = false
-        :: !woken[me] && nidle > 1 && retires > 0 && idle[me] ->
-            retires--; idle[me] = false; nidle--; /* leaves, and another joins */
-            goto follow
+        :: !woken[me] && retires > 0 -> retires--; late = true
+        fi
+    };
+    atomic {
+        if
+        :: waking == me -> waking = NONE
+        :: else
         fi;
         if
-        :: !granted[me] -> assert(stopping); idle[me] = false; nidle--; goto left
-        :: granted[me] && stopping ->
-            granted[me] = false; owner = NONE; gen[me] = 0; vacant = true; goto left
-        :: granted[me] && !stopping -> granted[me] = false
+        :: stopping -> idle[me] = false; nidle--; late = false; goto left
+        :: !stopping && vacant ->
+            vacant = false; idle[me] = false; nidle--; late = false; grant(me)
+        :: !stopping && !vacant && late && nidle > 1 ->
+            idle[me] = false; nidle--; late = false; /* leaves, and another joins */
+            goto follow
+        :: else -> late = false; goto wait_on
         fi
     };
 

@@ -126,3 +126,21 @@ def handling(do_GET, protocol="HTTP/1.1", **members):
         return type("Program", (backend.http_server.BaseHTTPRequestHandler,), namespace)
 
     return program
+
+
+def handle_one_request(self):
+    """As programs copy it from the standard library; it takes the connection out of the engine's hands."""
+    self.raw_requestline = self.rfile.readline(65537)
+    if not self.raw_requestline:
+        self.close_connection = True
+    elif self.parse_request():
+        method = getattr(self, "do_" + self.command, None)
+        if method is None:
+            self.send_error(501, f"Unsupported method ({self.command!r})")
+        else:
+            method()
+            self.wfile.flush()
+
+
+#: Members of a handler class that has that method of its own.
+IN_HAND = {"handle_one_request": handle_one_request}

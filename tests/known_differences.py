@@ -48,7 +48,7 @@ def rest_not_a_request(reference, ours):
 
 _FRAMING = Difference("two parsers could read the end of this request differently (RFC 9112, 6.1 and 6.3)", refused)
 _UNREAD = Difference("what a handler left of a body never becomes the next request (RFC 9112, 9.3)",
-                     rest_not_a_request)
+                     rest_not_a_request, lanes=("auto", "reactor"))
 
 def timed_out_before_the_handler(reference, ours):
     """The request timed out with the same line in the log, and no handler ran."""

@@ -56,7 +56,8 @@ class TestHeaders:
 
     def test_is_an_instance_of_message_class(self, base, serve):
         assert self.see(base, serve, lambda headers: (
-            type(headers) is http.client.HTTPMessage, isinstance(headers, email.message.Message)))
+            type(headers) is base.MessageClass and isinstance(headers, http.client.HTTPMessage)
+            and isinstance(headers, email.message.Message)))
 
     def test_custom_message_class(self, base, serve):
         class Mine(http.client.HTTPMessage):

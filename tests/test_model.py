@@ -59,12 +59,13 @@ def errors(report):
 @pytest.mark.parametrize(
     ("defines", "compiled", "arguments"),
     [
-        pytest.param(["-DN=3", "-DITEMS=2"], SAFETY, [], id="lead"),
+        pytest.param(["-DN=3", "-DITEMS=2", "-DRETIRES=0"], SAFETY, [], id="lead"),
+        pytest.param(["-DN=2", "-DITEMS=3"], SAFETY, [], id="retire"),
         pytest.param(FLUSH, SAFETY, [], id="flush"),
         pytest.param(FLUSH_STOP, SAFETY, [], id="stop"),
         pytest.param(["-DN=2", "-DITEMS=2"], LIVENESS, SERVED, id="served"),
         pytest.param([*FLUSH, "-DRETIRES=0"], LIVENESS, SERVED, id="served-flush"),
-        pytest.param(["-DN=3", "-DITEMS=3"], SAFETY, [], id="lead-long", marks=long_only),
+        pytest.param(["-DN=3", "-DITEMS=2"], SAFETY, [], id="lead-long", marks=long_only),
         pytest.param(
             ["-DN=3", "-DITEMS=2", "-DEARLY_STOP"], SAFETY, [], id="stop-long", marks=long_only
         ),
@@ -91,12 +92,20 @@ MISTAKES = {
         ":: true -> owner = NONE; next_gen()",
         FLUSH,
     ),
-    "nobody idle, and the lead is forgotten": (
-        ":: else -> vacant = true\n        fi;\n        pick",
-        ":: else\n        fi;\n        pick",
+    "the lead is given up and forgotten": (
+        "vacant = true;\n        if\n        :: !stopping",
+        "vacant = nidle > 0;\n        if\n        :: !stopping",
         FLUSH,
     ),
-    "a follower is given the lead and not woken": ("woken[pick] = true", "skip", FLUSH),
+    "a follower is called and not woken": ("woken[pick] = true", "skip", FLUSH),
+    "a call is taken for pending for ever": (
+        ":: waking == me -> waking = NONE", ":: false", ["-DN=2", "-DITEMS=3"]
+    ),
+    "whoever else takes the lead ends the call": (
+        ":: !stopping && vacant -> vacant = false; grant(me); goto lead",
+        ":: !stopping && vacant -> vacant = false; waking = N; grant(me); goto lead",
+        FLUSH,
+    ),
     "no spare follower": ("coming = true; started++", "skip", FLUSH),
     "stop wakes no follower": ("woken[i] = woken[i] || idle[i]", "skip", FLUSH),
     "enter does not wake the monitor": (ENTER + WAKE, ENTER, FLUSH),

@@ -31,6 +31,7 @@ cdef class SocketChannel(Channel):
     cdef SocketChannel writing  # the reader's: what is written with
     cdef ts_in *reading         # the writer's: what was received; NULL when that is closed
     cdef ts_cork cork           # the writer's
+    cdef bint corked            # ... may be held
 
     cdef Py_ssize_t wait_for_more(self) except -2
     cdef int send_now(self, const char *data, Py_ssize_t n) except -1

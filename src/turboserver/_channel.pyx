@@ -246,6 +246,7 @@ cdef class SocketChannel(Channel):
     cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
         cdef Py_ssize_t sent
         if self.reading != NULL and n > 0:
+            self.corked = True
             sent = ts_send_more(CORKS, &self.cork, self.handle(), data, n)
             if sent == n:
                 return 0
@@ -261,7 +262,8 @@ cdef class SocketChannel(Channel):
         return self.send_now(data, n)
 
     cdef int flush(self) except -1:
-        if self.cork.at != NULL:
+        if self.corked:
+            self.corked = False
             ts_cork_push(CORKS, &self.cork)
         return 0
 
@@ -289,7 +291,8 @@ cdef class SocketChannel(Channel):
                     raise TimeoutError("timed out")
             if not wait_ready(self.handle(), True, left):
                 raise TimeoutError("timed out")
-        if self.cork.at != NULL:
+        if self.corked:
+            self.corked = False
             ts_cork_done(CORKS, &self.cork)
         return 0
 

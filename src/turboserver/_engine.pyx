@@ -245,8 +245,10 @@ cdef class Engine:
                 ts_lead_spare_failed(self.leader)
                 return
             while True:
-                with nogil:
-                    role = ts_lead_wait(self.leader, worker, IDLE_NS)
+                role = TS_LEAD
+                if not ts_lead_try(self.leader, worker):
+                    with nogil:
+                        role = ts_lead_wait(self.leader, worker, IDLE_NS)
                 if role != TS_LEAD or self.forked:
                     break
                 if self.lead(worker, &turn):

@@ -13,6 +13,7 @@ cdef class ResponseInfo:
     cdef bint plain_line            # the status line may be made natively
     cdef bint plain_start           # ... and Server and Date too
     cdef bint plain_end             # flush_headers is not overridden
+    cdef bint plain_assignment      # __setattr__ is not overridden
     cdef object protocol            # protocol_version
     cdef bytes server_line          # "Server: " + server_version + ' ' + sys_version + CRLF
     cdef dict responses             # the class's own table

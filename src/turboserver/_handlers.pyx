@@ -58,6 +58,7 @@ cdef class ResponseInfo:
                                   "date_time_string")))
         self.plain_line = self.plain_line and "send_response_only" not in hooks
         self.plain_end = "flush_headers" not in hooks
+        self.plain_assignment = cls.__setattr__ is object.__setattr__
         self.protocol = cls.protocol_version if self.plain_line else None
         self.server_line = None
         if self.plain_start:

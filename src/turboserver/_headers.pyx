@@ -23,10 +23,6 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
     bint PyUnicode_IS_ASCII(object text)
 
-cdef extern from "<strings.h>":
-    # Both sides are ASCII: no locale has a say.
-    int strncasecmp(const char *a, const char *b, size_t n)
-
 
 cdef object Original = http.client.HTTPMessage
 cdef object COMPAT32 = email.policy.compat32
@@ -34,6 +30,19 @@ cdef object MISSING = object()
 
 
 # ---- looking up -----------------------------------------------------------
+
+cdef inline unsigned char lower(unsigned char c):
+    return c | 0x20 if c'A' <= c <= c'Z' else c
+
+
+cdef bint same(const unsigned char *a, const unsigned char *b, Py_ssize_t n):
+    """Whether two ASCII names are one, whatever their case."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if a[i] != b[i] and lower(a[i]) != lower(b[i]):
+            return False
+    return True
+
 
 cdef object find(message, name):
     """The value of the first field of that name; MISSING if there is none, and
@@ -56,7 +65,7 @@ cdef object find(message, name):
             return NotImplemented
         if known is name or PyUnicode_IS_ASCII(known) and (
                 PyUnicode_GET_LENGTH(known) == length
-                and strncasecmp(<char *>PyUnicode_DATA(known), <char *>PyUnicode_DATA(name), length) == 0):
+                and same(<unsigned char *>PyUnicode_DATA(known), <unsigned char *>PyUnicode_DATA(name), length)):
             value = field[1]
             # Wider text may hold what was undecodable, which the policy shows otherwise.
             if type(value) is not str or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
@@ -81,7 +90,8 @@ class HTTPMessage(Original):
         return value
 
     def __getitem__(self, name):
-        value = find(self, name)
+        # The original asks get(), which a subclass may have.
+        value = find(self, name) if type(self) is HTTPMessage else NotImplemented
         if value is MISSING:
             return None
         if value is NotImplemented:

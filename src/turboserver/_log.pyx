@@ -67,9 +67,10 @@ cdef bint log_plainly(handler, dict attrs, requestline, text) except -1:
     for i in range(PyUnicode_GET_LENGTH(requestline)):
         if ESCAPED[line[i]]:
             return False
-    host = attrs["client_address"][0]
-    if type(host) is not str:
+    address = attrs.get("client_address")   # the program's own, or a property, perhaps
+    if type(address) is not tuple or not address or type((<tuple>address)[0]) is not str:
         return False
+    host = (<tuple>address)[0]
     now = time(NULL)
     if now != STAMP_SECOND or STAMP is None:
         STAMP = Original.log_date_time_string(handler)

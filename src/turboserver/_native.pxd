@@ -238,7 +238,7 @@ cdef extern from "cork.h" nogil:
     struct ts_corks:
         pass
     struct ts_cork:
-        void *at
+        pass
     int ts_corks_new(ts_corks **out)
     void ts_corks_forked(ts_corks *corks)
     Py_ssize_t ts_send_more(ts_corks *corks, ts_cork *cork, int fd, const void *buf, size_t n)
@@ -272,6 +272,7 @@ cdef extern from "leader.h" nogil:
     ts_worker *ts_worker_join(ts_leader *l)
     void ts_worker_leave(ts_leader *l, ts_worker *w)
     ts_lead ts_lead_wait(ts_leader *l, ts_worker *w, uint64_t idle_ns)
+    bint ts_lead_try(ts_leader *l, ts_worker *w)
     bint ts_leads(const ts_worker *w)
     void ts_lead_release(ts_leader *l, ts_worker *w)
     bint ts_lead_wants_spare(ts_leader *l)

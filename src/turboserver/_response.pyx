@@ -76,14 +76,15 @@ cdef Connection plain(object handler, tuple names):
 
 cdef bytes status_line(ResponseInfo info, code, message):
     if message is None:
-        entry = info.responses.get(code)
-        message = entry[0] if entry is not None else ''
+        message = info.responses[code][0] if code in info.responses else ''
     return ("%s %d %s\r\n" % (info.protocol, code, message)).encode("latin-1", "strict")
 
 
 cdef Start start_of(ResponseInfo info, code):
     """How an answer of that code began last time, if there was one."""
     cdef Start start
+    if type(code) is not int and type(code) is not Status:
+        return None     # what equals a known code may show itself otherwise
     if code is info.last_code:
         return info.last_start
     start = info.starts.get(code)
@@ -95,7 +96,7 @@ cdef Start make_start(ResponseInfo info, code, message):
     cdef Start start = Start.__new__(Start)
     start.status = status_line(info, code, message)
     start.all = start.status + info.server_line + b"Date: "
-    if message is None:
+    if message is None and (type(code) is int or type(code) is Status):
         start.entry = info.responses.get(code)
         start.text = str(int(code))
         if len(info.starts) < 128:
@@ -203,7 +204,9 @@ cdef dict listed(handler):
         return None     # the reactor lane's, and something is in the way
     cdef dict attrs = handler.__dict__
     version = attrs.get("request_version")
-    return attrs if type(version) is str and version != "HTTP/0.9" else None
+    if type(version) is not str or version == "HTTP/0.9":
+        return None
+    return attrs if response_info(type(handler)).plain_assignment else None
 
 
 cdef list lines_of(dict attrs):
