@@ -1,6 +1,8 @@
 # make serve   builds turboserver and serves the current folder (PORT=8000)
 # make test    sets up what the tests need and runs them
-# make bench   the speed check: server CPU for each request, beside its peers
+# make bench   every scenario beside every rival (BENCH_ARGS=--quick for a minute)
+# make micro   the stages alone, in nanoseconds
+# make count   instructions for each request, against the committed figures
 # make soak    a hostile conversation for a minute (SOAK=seconds for another time)
 # make model   checks the model of the leader hand-over (needs spin)
 # make clean   removes what the above have made
@@ -27,7 +29,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench soak model clean
+.PHONY: help serve test bench micro count soak model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,8 +44,14 @@ test: $(VENV)/.built $(VENV)/.tools-test
 soak: $(VENV)/.built $(VENV)/.tools-test
 	@TURBOSERVER_SOAK=$(SOAK) $(PY) -m pytest -q tests/test_stress.py
 
-bench: $(VENV)/.built
-	@$(PY) bench/hello.py $(BENCH_ARGS)
+bench:
+	@$(PYTHON) bench/run.py $(BENCH_ARGS)
+
+micro: $(VENV)/.built
+	@$(PY) bench/micro/run.py $(BENCH_ARGS)
+
+count: $(VENV)/.built
+	@$(PY) bench/instructions.py $(BENCH_ARGS)
 
 model:
 	@command -v spin >/dev/null || { \

@@ -105,7 +105,8 @@ static void print_result(int64_t elapsed)
 {
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"octets\": %llu, "
            "\"errors\": %llu, ",
-           (unsigned long long)(latency[0].count + latency[1].count),
+           (unsigned long long)(latency[0].count + latency[1].count) *
+               (unsigned long long)load.together,
            (double)elapsed / SECOND, (unsigned long long)octets,
            (unsigned long long)errors);
     print_latency("latency_us", &latency[0]);

@@ -35,6 +35,7 @@ struct load {
     bool lines; /* of TCP or datagrams, not HTTP */
     uint16_t port;
     long connections, size, slow_every;
+    long together; /* lines in flight on a connection, sent at once */
     double seconds;
 };
 
@@ -42,7 +43,7 @@ static void usage(void)
 {
     fprintf(stderr, "usage: load mixed|download|upload|echo|udp|idle --port P "
                     "[--connections N]\n            [--seconds S] "
-                    "[--size OCTETS] [--slow-every K]\n");
+                    "[--size OCTETS] [--slow-every K] [--together LINES]\n");
     exit(2);
 }
 
@@ -60,13 +61,14 @@ static double number(const char *text, double least, double most)
 static struct load read_options(int argc, char **argv)
 {
     struct load load = {.connections = 1, .size = -1, .slow_every = 100,
-                        .seconds = -1};
+                        .together = 1, .seconds = -1};
     static const struct option options[] = {
         {"port", required_argument, NULL, 'p'},
         {"connections", required_argument, NULL, 'c'},
         {"seconds", required_argument, NULL, 's'},
         {"size", required_argument, NULL, 'o'},
         {"slow-every", required_argument, NULL, 'k'},
+        {"together", required_argument, NULL, 't'},
         {0}};
     int option;
 
@@ -77,6 +79,7 @@ static struct load read_options(int argc, char **argv)
         case 's': load.seconds = number(optarg, 0.001, 3600); break;
         case 'o': load.size = (long)number(optarg, 1, 1 << 30); break;
         case 'k': load.slow_every = (long)number(optarg, 1, 1e9); break;
+        case 't': load.together = (long)number(optarg, 1, 1000); break;
         default: usage();
         }
     if (optind != argc - 1 || !load.port)
@@ -84,7 +87,8 @@ static struct load read_options(int argc, char **argv)
     while (load.mode < MODES &&
            strcmp(argv[optind], mode_names[load.mode]) != 0)
         load.mode++;
-    if (load.mode == MODES || (load.mode == ECHO && load.size > LINE) ||
+    if (load.mode == MODES || (load.mode != ECHO && load.together > 1) ||
+        (load.mode == ECHO && load.size > LINE / load.together) ||
         (load.mode == UDP && load.size > DATAGRAM))
         usage();
     if (load.seconds < 0)
@@ -92,6 +96,8 @@ static struct load read_options(int argc, char **argv)
     load.lines = load.mode == ECHO || load.mode == UDP;
     if (load.size < 0 && load.lines)
         load.size = 64;
+    if (load.together > 1)
+        load.size *= load.together;
     if (load.size < 0 && load.mode == UPLOAD)
         load.size = 10485760;
     return load;

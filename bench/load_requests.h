@@ -21,8 +21,8 @@ static void make_requests(struct requests *r, const struct load *load)
     int n = 0;
 
     memset(r->line, 'x', sizeof r->line);
-    if (load->lines)
-        r->line[load->size - 1] = '\n';
+    for (long i = 1; load->lines && i <= load->together; i++)
+        r->line[load->size / load->together * i - 1] = '\n';
     for (int slow = 0; slow < 2 && !load->lines; slow++) {
         const char *path = load->mode != MIXED ? "" : slow ? "slow" : "fast";
         char fields[128] = "";

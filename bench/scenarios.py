@@ -233,6 +233,16 @@ SCENARIOS: dict[str, Scenario] = {
         quick=("turbo", "stock"),
         bars=(Bar("requests/s of turbo / stock", 3, ratio("turbo", "stock", "rate"), at_most=False),),
     ),
+    "echo-together": Scenario(
+        title="StreamRequestHandler echoes lines, one connection, 64 lines in flight",
+        text="load echo, 64 octets; latencies are of 64 lines",
+        app="echo",
+        check="echo",
+        load=Load("load", "echo", 1, ("--together", "64")),
+        servers=("limit", "turbo", "stock"),
+        quick=("turbo", "stock"),
+        bars=(Bar("requests/s of turbo / stock", 3, ratio("turbo", "stock", "rate"), at_most=False),),
+    ),
     "echo-1000": Scenario(
         title="StreamRequestHandler echoes lines, 1,000 connections",
         text="load echo, 64 octets",

@@ -7,15 +7,19 @@
  * with many threads a convoy behind the mutex within the GIL. Under SCHED_BATCH
  * it waits until the other one waits.
  *
- * Only threads inside a handler that is known to wait are patient. A leader in
- * the poller never is: beside other programs that keep the processor busy, a
- * request must be noticed at once.
+ * Only threads inside a handler that is known to wait are patient, and only
+ * while TS_PATIENCE_FROM of them are under way. A leader in the poller never is:
+ * beside other programs that keep the processor busy, a request must be noticed
+ * at once. What a patient thread starts is patient, too.
  *
  * What may not live here: who is to be patient when (leader.c). */
 #ifndef TS_PATIENCE_H
 #define TS_PATIENCE_H
 
 #include "ts.h"
+
+/* Fewer threads than this do not get into each other's way. */
+#define TS_PATIENCE_FROM 4
 
 /* A thread's own; all zeros to begin with. */
 struct ts_patience {

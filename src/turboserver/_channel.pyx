@@ -12,12 +12,12 @@ from socket import AF_INET, AF_INET6, SOCK_STREAM
 
 from libc.errno cimport EAGAIN, EBADF, EINTR
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport (
-    TS_IN_FIRST, TS_WAIT_TIMEOUT, ts_cork_done, ts_cork_push, ts_corks, ts_corks_forked,
+    TS_IN_FIRST, TS_PATIENCE_FROM, TS_WAIT_TIMEOUT, ts_cork_done, ts_cork_push, ts_corks, ts_corks_forked,
     ts_corks_new, ts_in_free, ts_in_reserve, ts_in_unread,
-    ts_monotonic_ns, ts_recv, ts_recv_wait, ts_send,
+    ts_monotonic_ns, ts_patience, ts_patience_set, ts_recv, ts_recv_wait, ts_send,
     ts_send_more, ts_wait_fd,
 )
 
@@ -155,6 +155,16 @@ def _forked():
         ts_corks_forked(CORKS)
 
 os.register_at_fork(after_in_child=_forked)
+
+
+PATIENCE_FROM = TS_PATIENCE_FROM
+
+
+def be_patient():
+    """From now on this thread waits for its turn (csrc/patience.h)."""
+    cdef ts_patience patience
+    memset(&patience, 0, sizeof(patience))
+    ts_patience_set(&patience, True)
 
 
 def channels(sock):

@@ -234,6 +234,13 @@ cdef extern from "predictor.h" nogil:
     void ts_predict_learn(ts_predictor *p, uint32_t key, bint slow, bint blocked)
 
 
+cdef extern from "patience.h" nogil:
+    enum:
+        TS_PATIENCE_FROM
+    struct ts_patience:
+        pass
+    void ts_patience_set(ts_patience *p, bint on)
+
 cdef extern from "cork.h" nogil:
     struct ts_corks:
         pass

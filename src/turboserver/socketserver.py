@@ -26,7 +26,7 @@ __all__ = list(socketserver.__all__)
 _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
-    from ._channel import SocketChannel, channels
+    from ._channel import PATIENCE_FROM, SocketChannel, be_patient, channels
     from ._datagram import receive_batch
     from ._connection import Supplied
     from ._dispatch import adopt
@@ -235,6 +235,8 @@ class ThreadingMixIn(_original.ThreadingMixIn):
             raise
 
     def _turbo_thread(self, request, client_address):
+        if accelerated and self._turbo_running >= PATIENCE_FROM:
+            be_patient()
         try:
             self.process_request_thread(request, client_address)
         finally:
