@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* pthread_condattr_setclock */
 #endif
 #include "cork.h"
+#include "patience.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -126,7 +127,9 @@ static void *push_late_ones(void *arg)
 {
     struct ts_corks *corks = arg;
     unsigned quiet = 0;
+    struct ts_patience patience = {0};
 
+    ts_patience_set(&patience, true);
     pthread_mutex_lock(&corks->mu);
     while (!corks->quit) {
         if (quiet >= QUIET_TICKS) {

@@ -345,13 +345,6 @@ void ts_worker_leave(struct ts_leader *l, struct ts_worker *w)
 
 /* --- around each handler ------------------------------------------------------------ */
 
-/* Whether so many workers have something to do that they meet. */
-static bool crowded(struct ts_leader *l)
-{
-    return atomic_load_explicit(&l->nthreads, memory_order_relaxed)
-           >= atomic_load_explicit(&l->nidle, memory_order_relaxed) + TS_PATIENCE_FROM;
-}
-
 void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsigned hint)
 {
     if (TS_UNLIKELY(l->inert))
@@ -359,7 +352,7 @@ void ts_handler_enter(struct ts_leader *l, struct ts_worker *w, void *conn, unsi
     w->measured = hint != TS_HINT_NONE && l->config.max_threads > 1;
     if (TS_UNLIKELY(w->measured)) {
         if (hint == TS_HINT_BLOCKS) {
-            if (crowded(l))
+            if (ts_crowded(l))
                 ts_patience_set(&w->patience, true);
             ts_lead_release(l, w);
         }

@@ -110,6 +110,13 @@ static inline uint64_t word_next_seq(uint64_t word)
     return (word & ~SEQ_MASK) | ((word + 1) & SEQ_MASK);
 }
 
+/* Whether so many workers have something to do that they meet (patience.h). */
+static inline bool ts_crowded(struct ts_leader *l)
+{
+    return atomic_load_explicit(&l->nthreads, memory_order_relaxed)
+           >= atomic_load_explicit(&l->nidle, memory_order_relaxed) + TS_PATIENCE_FROM;
+}
+
 /* --- leader.c, for the monitor ---------------------------------------------------- */
 
 /* To be called once by whoever has just changed the generation. */

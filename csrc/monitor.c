@@ -113,6 +113,7 @@ static void *monitor_main(void *arg)
     uint64_t tick = l->config.tick_ns;
     unsigned quiet = 0; /* ticks without news */
     bool unsent = false;
+    struct ts_patience patience = {0};
 
     pthread_mutex_lock(&l->mon_mu);
     while (!l->mon_quit) {
@@ -132,6 +133,9 @@ static void *monitor_main(void *arg)
         if (l->mon_quit)
             break;
         pthread_mutex_unlock(&l->mon_mu);
+        /* Among many it takes its turn: whoever it pushed off may hold the GIL, and
+         * all who run before that one comes back would queue for it. */
+        ts_patience_set(&patience, ts_crowded(l));
         enum news news = look(l);
         pthread_mutex_lock(&l->mon_mu);
         unsent = news == UNSENT;

@@ -6,10 +6,15 @@
  * complete: the values of the fields that decide framing (framing.c), and a request
  * line that is not plain (split as Python's str.split() would).
  *
+ * Where a good part of a head is there, its plain lines are taken whole, by
+ * octets classified ahead (scan_lines()); the states get what that leaves over.
+ *
  * A line that is not plain goes to the `odd` state of its kind, which only
  * looks for LF. From then on nothing is stored, and the head ends in GENERAL.
  */
 #include "scan.h"
+
+#include "scan_window.h"
 
 #include <string.h>
 
@@ -149,6 +154,14 @@ static enum line scan_line(struct ts_request *r, const char *buf, size_t len,
         /* fall through */
     case LINE_VERSION:
         i = offset(buf, p) - (r->target.off + r->target.len + 1);
+        if (i == 0 && (size_t)(end - p) >= sizeof version &&
+            memcmp(p, version, MINOR) == 0 &&
+            (p[MINOR] == '0' || p[MINOR] == '1') && p[8] == '\r' &&
+            p[9] == '\n') {
+            r->minor = (uint8_t)(p[MINOR] - '0');
+            i = sizeof version;
+            p += i;
+        }
         for (; i < sizeof version; i++, p++) {
             if (p == end)
                 goto more;
@@ -201,6 +214,44 @@ more:
 
 /* ---- header lines -------------------------------------------------------- */
 
+/* Plain lines from p on, as many as are whole; returns where the first other
+ * one begins. All the states of scan_fields() in one go, for lines that leave
+ * them no choice; what is unusual, a limit too, is left to them untouched.
+ * Apart from them, or the two compete for registers. */
+__attribute__((noinline)) static const char *
+scan_lines(struct ts_request *r, const char *buf, const char *p,
+           const char *end, const struct ts_limits *limits)
+{
+    struct window w = window_open(limits->simd, p, end);
+    uint32_t n_fields = r->n_fields, n_lines = r->n_lines;
+
+    for (; n_fields < TS_MAX_FIELDS && n_lines < limits->max_headers;
+         n_fields++, n_lines++) {
+        struct ts_field *field = &r->fields[n_fields];
+        const char *colon = window_skip(&w, WINDOW_TOKEN, p);
+        const char *cr = window_skip(&w, WINDOW_TEXT, p);
+        const char *value = colon + 1;
+
+        if (end - cr < 2 || cr[0] != '\r' || cr[1] != '\n' || *colon != ':' ||
+            colon == p || (size_t)(cr + 2 - p) > limits->max_line)
+            break;
+        while (ts_is_ows(*value)) /* no further than to the CR */
+            value++;
+        field->name.off = offset(buf, p);
+        field->name.len = (uint32_t)(colon - p);
+        field->value.off = offset(buf, value);
+        field->value.len = (uint32_t)(cr - value);
+        if (ts_framing_cares(field->name.len))
+            ts_framing_field(r, buf, field);
+        p = cr + 2;
+    }
+    LOOKED(r, offset(buf, p) - r->start);
+    r->n_fields = n_fields;
+    r->n_lines = n_lines;
+    r->start = offset(buf, p);
+    return p;
+}
+
 static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
                                 size_t len, const struct ts_limits *limits)
 {
@@ -208,7 +259,7 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
     enum state state = (enum state)r->state;
     struct ts_field *field = &r->fields[r->n_fields];
     const char *from = p;
-    bool blank = false;
+    bool blank = false, in_lines = false;
 
     switch (state) {
     case FIELD_START:
@@ -228,6 +279,14 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
         }
         if (r->odd || r->n_fields == TS_MAX_FIELDS)
             goto odd;
+        /* Once in a call: what it stops at ends the call, or the plain lines.
+         * Not for the first line, which in most short heads is the only one. */
+        if (r->n_lines > 0 && !in_lines &&
+            window_pays(limits->simd, buf, p, end)) {
+            in_lines = true;
+            from = p = scan_lines(r, buf, p, end, limits);
+            goto start;
+        }
         field = &r->fields[r->n_fields];
         state = FIELD_NAME;
         /* fall through */

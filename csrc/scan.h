@@ -72,7 +72,8 @@ struct ts_request {
     bool coding_chunked;  /* ... and its last coding so far is chunked */
     bool coding_unknown;  /* ... and there is another one before that */
     uint32_t at;          /* octets scanned: none before it is looked at again,
-                             but once more in a field or line of interest */
+                             but once more in a field or line of interest, and
+                             once when it is classified (scan_window.h) */
     uint32_t start;       /* where the line `at` is in starts */
     uint32_t n_lines;     /* header lines ended, blank one included */
 #ifdef TS_DEBUG
@@ -103,7 +104,7 @@ void ts_request_reset(struct ts_request *request);
 
 /* Scans on in buf[0, len), where buf[0] is the request's first octet and
  * whatever was there at the call before is there still. Octets after the head
- * (a body, the next request) are not looked at. After COMPLETE or GENERAL the
+ * (a body, the next request) make no difference. After COMPLETE or GENERAL the
  * request has to be reset first. A head has to end within UINT32_MAX octets.
  *
  * GENERAL comes at once if the standard library asks for no more than the

@@ -1,6 +1,7 @@
 /* One section for each instruction set. They differ in the block they test at
  * once; the octets that no longer fill a block go to the next smaller kind,
  * and the last few are looked up one by one. Block loads never pass `end`.
+ * Marks take one load of 64 octets, the last one back from `end`.
  *
  * The baseline of a target (SSE2, NEON) needs no question; AVX2 is asked for
  * at run time, by ts_simd_best().
@@ -100,7 +101,7 @@ static const char *skip_text_portable(const char *p, const char *end)
 }
 
 static const struct ts_simd simd_portable = {
-    "portable", skip_target_portable, skip_text_portable};
+    "portable", skip_target_portable, skip_text_portable, NULL};
 
 /* ---- SSE2 ---------------------------------------------------------------- */
 
@@ -147,7 +148,7 @@ static const char *skip_text_sse2(const char *p, const char *end)
 }
 
 static const struct ts_simd simd_sse2 = {
-    "sse2", skip_target_sse2, skip_text_sse2};
+    "sse2", skip_target_sse2, skip_text_sse2, NULL};
 #endif
 
 /* ---- AVX2 ---------------------------------------------------------------- */
@@ -185,8 +186,56 @@ skip_text_avx2(const char *p, const char *end)
     return skip_text_sse2(p, end);
 }
 
+/* An octet is looked up by its two halves: the upper one gives a bit (`rows`),
+ * the lower one (`columns`) the bits of those rows in which the octet is
+ *
+ *     bits 0 to 5   a token's, rows 2 to 7
+ *     bits 6 and 7  a control other than HTAB, rows 0 and 1
+ *
+ * An octet from 0x80 up finds no column. DEL, in a row of tokens, is compared. */
+__attribute__((target("avx2"))) static inline struct ts_marks
+mark_half_avx2(const char *p)
+{
+    const __m256i columns = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(-0x06, -0x01, -0x02, -0x01, -0x01, -0x01, -0x01, -0x01,
+                      -0x02, -0x42, -0x03, -0x2b, -0x0c, -0x2b, -0x03, -0x24));
+    const __m256i rows = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+        0x40, -0x80, 1, 2, 4, 8, 16, 32, 0, 0, 0, 0, 0, 0, 0, 0));
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i upper =
+        _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(0x0f));
+    __m256i found = _mm256_and_si256(_mm256_shuffle_epi8(columns, v),
+                                     _mm256_shuffle_epi8(rows, upper));
+    __m256i none = _mm256_cmpeq_epi8(found, _mm256_setzero_si256());
+    __m256i del = _mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7f));
+    /* Bits 6 and 7 together, in bit 7: the one that movemask takes. */
+    __m256i control = _mm256_adds_epu8(found, _mm256_set1_epi8(0x40));
+    unsigned not_text =
+        (unsigned)_mm256_movemask_epi8(_mm256_or_si256(control, del));
+    unsigned not_token = (unsigned)_mm256_movemask_epi8(none) | not_text;
+    return (struct ts_marks){not_token, not_text};
+}
+
+__attribute__((target("avx2"))) static struct ts_marks
+mark_avx2(const char *p, const char *end)
+{
+    const bool whole = end - p >= TS_MARK_OCTETS;
+    const char *from = whole ? p : end - TS_MARK_OCTETS;
+    struct ts_marks low = mark_half_avx2(from), high = mark_half_avx2(from + 32);
+    struct ts_marks marks = {low.not_token | high.not_token << 32,
+                             low.not_text | high.not_text << 32};
+
+    if (!whole) {
+        unsigned before = (unsigned)(p - from); /* 1 to 63 */
+        uint64_t past = ~(UINT64_MAX >> before);
+        marks.not_token = marks.not_token >> before | past;
+        marks.not_text = marks.not_text >> before | past;
+    }
+    return marks;
+}
+
 static const struct ts_simd simd_avx2 = {
-    "avx2", skip_target_avx2, skip_text_avx2};
+    "avx2", skip_target_avx2, skip_text_avx2, mark_avx2};
 #endif
 
 /* ---- NEON ---------------------------------------------------------------- */
@@ -227,7 +276,7 @@ static const char *skip_text_neon(const char *p, const char *end)
 }
 
 static const struct ts_simd simd_neon = {
-    "neon", skip_target_neon, skip_text_neon};
+    "neon", skip_target_neon, skip_text_neon, NULL};
 #endif
 
 /* ---- choice -------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* Octets, many at a time: which class an octet has, and how far a run of one
+/* Octets, many at a time: which class each octet has, and how far a run of one
  * class reaches. The grammar (which class is wanted where) is scan.c's; the
  * instruction sets are scan_simd.c's, and nobody else's.
  *
@@ -31,10 +31,24 @@ static inline bool ts_is_ows(char octet)
 /* The first octet of [p, end) that is not in the class, or `end`. */
 typedef const char *ts_skip(const char *p, const char *end);
 
+/* TS_MARK_OCTETS octets, one bit each, the first one lowest: set where the
+ * octet is not in the class. */
+#define TS_MARK_OCTETS 64
+struct ts_marks {
+    uint64_t not_token;
+    uint64_t not_text;
+};
+
+/* The marks of [p, end), or of its first TS_MARK_OCTETS. From `end` on all bits
+ * are set: every run ends there. p < end; and TS_MARK_OCTETS octets before `end`
+ * can be read, though they may begin before p. */
+typedef struct ts_marks ts_mark(const char *p, const char *end);
+
 struct ts_simd {
     const char *name; /* "portable", "sse2", "avx2", "neon" */
     ts_skip *skip_target;
     ts_skip *skip_text;
+    ts_mark *mark; /* NULL: skipping is faster than what it would take here */
 };
 
 /* The fastest implementation this processor has. Ask once, keep the answer. */

@@ -23,7 +23,7 @@ cdef class Dispatcher:
     cdef bint limits_hold(self)
     cdef Connection connection_for(self, ts_conn *c)
     cdef int make_handler(self, Connection conn) except -1
-    cdef bint handle(self, Connection conn, ts_task task)
+    cdef bint handle(self, Connection conn, ts_task task, bint first)
     cdef int run_plain(self, Connection conn) except -1
     cdef bint verified(self, Connection conn)
     cdef int failed(self, Connection conn) except -1

@@ -136,8 +136,9 @@ cdef class Dispatcher:
             conn.c.idle_ns = max(conn.timeout_ns, 0)
         return 0
 
-    cdef bint handle(self, Connection conn, ts_task task):
-        """Run one request. Whether the connection may stay open."""
+    cdef bint handle(self, Connection conn, ts_task task, bint first):
+        """Run one request. Whether the connection may stay open. first: of those that
+        were received together."""
         cdef HandlerInfo info
         try:
             if conn.handler is None:
@@ -148,7 +149,7 @@ cdef class Dispatcher:
                 if info is not None:
                     conn.info = info
                 info = conn.info
-            if not self.limits_hold():
+            if first and not self.limits_hold():
                 self.fresh_limits()
                 task = ts_reactor_rescan(self.r, conn.c)
             conn.begin()

@@ -395,7 +395,7 @@ cdef class Engine:
                 hint = TS_HINT_BLOCKS if row >= FAIR_ROW else ts_predict(
                     &self.predictor, conn.key)
                 ts_handler_enter(self.leader, worker, c, hint)
-                keep = self.dispatcher.handle(conn, task)
+                keep = self.dispatcher.handle(conn, task, row == 1)
                 if self.r.stopping and not self.forked:
                     conn.flush_last()
                 result = ts_handler_exit_(self.leader, worker)

@@ -27,7 +27,8 @@ cdef class ResponseInfo:
 
 cdef class Start:
     """How the answer of a code without a message of its own begins."""
-    cdef object entry               # of `responses`, for which it holds
+    cdef object key                 # of `responses`; the very object that is usually there
+    cdef object entry               # ... and its entry, for which this holds
     cdef bytes status               # the status line
     cdef bytes all                  # status line, Server, "Date: "
     cdef str text                   # the code

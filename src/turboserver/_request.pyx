@@ -36,7 +36,6 @@ cdef bint parse_plain(Connection conn) except -1:
     cdef ts_request *req = conn.c.req
     cdef HandlerInfo info = conn.info
     cdef bint http11 = info.http11
-    conn.forget_request()
     conn.c.input.pos = conn.c.input.head + req.head_len
     conn.stage = STAGE_PLAIN
     if info.asks_protocol or shadows(conn, ("protocol_version",)):
@@ -144,6 +143,7 @@ def parse_request(self):
             and conn.c.input.pos == conn.c.input.head + conn.c.req.line_len
             and conn.info.plain_message and not shadows(conn, ("rfile", "MessageClass"))
             and self.raw_requestline == conn.head_start()[:conn.c.req.line_len]):
+        conn.forget_request()   # what a program has assigned meanwhile
         return parse_plain(conn)
     if conn is not None:
         conn.stage = STAGE_GENERAL

@@ -97,7 +97,8 @@ cdef Start make_start(ResponseInfo info, code, message):
     start.status = status_line(info, code, message)
     start.all = start.status + info.server_line + b"Date: "
     if message is None and (type(code) is int or type(code) is Status):
-        start.entry = info.responses.get(code)
+        start.key = Status._value2member_map_.get(code, code)
+        start.entry = info.responses.get(start.key)
         start.text = str(int(code))
         if len(info.starts) < 128:
             info.starts[code] = start
@@ -149,7 +150,7 @@ def send_response(self, code, message=None):
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
         return
-    if start is None or start.entry is not info.responses.get(code):
+    if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
     conn.take_head()
     if ts_head_start(&conn.head, <char *>start.all, len(start.all),
@@ -240,7 +241,7 @@ cdef bint start_listed(handler, code, message) except -1:
         handler.send_header("Server", handler.version_string())
         handler.send_header("Date", handler.date_time_string())
         return True
-    if start is None or start.entry is not info.responses.get(code):
+    if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
     lines.append(start.status)
     lines.append(info.server_line)

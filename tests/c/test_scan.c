@@ -471,7 +471,7 @@ static void expect(struct octets in, uint32_t max_line, uint32_t max_headers,
                    enum ts_scan result, size_t at, size_t head_len)
 {
     static struct outcome out;
-    struct ts_limits limits = {max_line, max_headers, ts_simd_best()};
+    struct ts_limits limits = {max_line, max_headers, ts_simd_best(), false};
     struct octets shorter = in;
 
     CHECK(at <= in.len);
@@ -612,8 +612,8 @@ static const char *count_text(const char *p, const char *end)
 static void expect_linear(struct octets in, enum ts_scan result)
 {
     static const struct ts_simd counting = {"counting", count_target,
-                                            count_text};
-    const struct ts_limits limits = {65536, 100, &counting};
+                                            count_text, NULL};
+    const struct ts_limits limits = {65536, 100, &counting, false};
     static struct ts_request r;
     enum ts_scan got = TS_SCAN_PARTIAL;
 
