@@ -153,10 +153,12 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
                       struct ts_conn *c)
 {
     TS_ASSERT(c->owner == NULL);
-    if (!c->lent && !c->broken)
+    bool lingers = c->linger && !c->lent && !c->eof && !c->broken &&
+                   !atomic_load(&r->stopping);
+    /* close() says it as well, unless a child process has the descriptor, too. */
+    if (!c->lent && !c->broken && (lingers || atomic_load(&r->shared)))
         shutdown(c->fd, SHUT_WR);
-    if (c->linger && !c->lent && !c->eof && !c->broken &&
-        !atomic_load(&r->stopping)) {
+    if (lingers) {
         c->phase = TS_PHASE_LINGER;
         c->body = TS_BODY_NONE;
         c->readable = true;

@@ -95,6 +95,7 @@ bool ts_reactor_flush(void *conn, void *ctx)
 
 void ts_reactor_before_fork(struct ts_reactor *r)
 {
+    atomic_store(&r->shared, true);
     uint32_t n = ts_slots_count(&r->slots);
     for (uint32_t slot = 0; slot < n; slot++) {
         struct ts_conn *c = ts_slots_at(&r->slots, slot);

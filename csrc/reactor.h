@@ -75,6 +75,7 @@ struct ts_reactor {
     struct ts_slots slots;
     _Atomic bool stopping;
     _Atomic bool woken; /* ts_reactor_wake() was called and not told yet */
+    _Atomic bool shared; /* a fork has given the descriptors to another process */
     _Atomic bool timed; /* some deadline may be set; by exchange only */
     _Atomic uint32_t n_open;
 };
