@@ -177,7 +177,7 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
     lock(out);
     if (TS_UNLIKELY(out->error != 0)) {
         result = -out->error;
-    } else if (!through && len + (out->end - out->pos) <= TS_OUT_GATHER) {
+    } else if (!through && len < TS_OUT_DIRECT && len + (out->end - out->pos) <= TS_OUT_GATHER) {
         bool first = out->end == out->pos;
         result = gather_locked(out, data, (uint32_t)len);
         if (result == 0) {

@@ -59,6 +59,10 @@ void ts_in_free(struct ts_in *in);
 /* Gathered octets leave at this size at the latest. */
 #define TS_OUT_GATHER 65536u
 
+/* A write of so many octets leaves at once, with what was gathered: copying them
+ * would cost more than the system call that it saves. */
+#define TS_OUT_DIRECT 32768u
+
 struct ts_out {
     atomic_flag lock;
     _Atomic int error;       /* errno of the first failed send; sticky */

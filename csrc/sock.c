@@ -3,7 +3,7 @@
  * TS_PORTABLE makes Linux take the paths of the other systems, so that they
  * can be tested there. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* accept4, ppoll, recvmmsg */
+#define _GNU_SOURCE /* accept4, ppoll */
 #endif
 #include "sock.h"
 
@@ -324,70 +324,20 @@ int ts_addr_text(const struct ts_addr *addr, char *out, size_t cap,
 
 /* ---- Datagrams ---- */
 
-static void prepare(struct ts_datagram *d, struct iovec *part,
-                    struct msghdr *msg, char *data, size_t each)
+ssize_t ts_recv_from(int fd, void *buf, size_t cap, struct ts_addr *from)
 {
-    d->data = data;
-    memset(&d->from.u.sa, 0, sizeof d->from.u.sa);
-    part->iov_base = data;
-    part->iov_len = each;
-    memset(msg, 0, sizeof *msg);
-    msg->msg_name = &d->from.u;
-    msg->msg_namelen = sizeof d->from.u;
-    msg->msg_iov = part;
-    msg->msg_iovlen = 1;
-}
+    ssize_t n;
 
-static void received(struct ts_datagram *d, const struct msghdr *msg,
-                     size_t len)
-{
-    d->len = len;
-    d->from.len = msg->msg_namelen < sizeof d->from.u ? msg->msg_namelen
-                                                      : sizeof d->from.u;
-    d->truncated = (msg->msg_flags & MSG_TRUNC) != 0;
-}
-
-int ts_recv_batch(int fd, struct ts_datagram *out, int n, char *space,
-                  size_t each)
-{
-    TS_ASSERT(n >= 1 && each >= 1);
-    if (n > TS_RECV_BATCH)
-        n = TS_RECV_BATCH;
-#if LINUX_CALLS
-    struct mmsghdr msgs[TS_RECV_BATCH];
-    struct iovec parts[TS_RECV_BATCH];
-    int got;
-
-    for (int i = 0; i < n; i++)
-        prepare(&out[i], &parts[i], &msgs[i].msg_hdr, space + (size_t)i * each,
-                each);
-    do
-        got = recvmmsg(fd, msgs, (unsigned)n, MSG_DONTWAIT, NULL);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
+    memset(&from->u.sa, 0, sizeof from->u.sa);
+    do {
+        from->len = sizeof from->u;
+        n = recvfrom(fd, buf, cap, MSG_DONTWAIT, &from->u.sa, &from->len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
         return failure();
-    for (int i = 0; i < got; i++)
-        received(&out[i], &msgs[i].msg_hdr, msgs[i].msg_len);
-    return got;
-#else
-    int got = 0;
-
-    while (got < n) {
-        struct msghdr msg;
-        struct iovec part;
-        ssize_t len;
-
-        prepare(&out[got], &part, &msg, space + (size_t)got * each, each);
-        do
-            len = recvmsg(fd, &msg, MSG_DONTWAIT);
-        while (len < 0 && errno == EINTR);
-        if (len < 0)
-            return got ? got : failure();
-        received(&out[got], &msg, (size_t)len);
-        got++;
-    }
-    return got;
-#endif
+    if (from->len > sizeof from->u)
+        from->len = sizeof from->u;
+    return n;
 }
 
 /* ---- Wake-up descriptors ---- */

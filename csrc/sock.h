@@ -87,23 +87,9 @@ int ts_set_nodelay(int fd);
 int ts_addr_text(const struct ts_addr *addr, char *out, size_t cap,
                  uint16_t *port, uint32_t *flowinfo, uint32_t *scope);
 
-/* One datagram. data points into the caller's space. */
-struct ts_datagram {
-    char *data;
-    size_t len;
-    struct ts_addr from;
-    bool truncated; /* it was longer than `each`; the rest is lost */
-};
-
-/* At most this many datagrams leave the kernel in one call (stack space). */
-#define TS_RECV_BATCH 64
-
-/* Receives what is queued, n datagrams at most (n >= 1), the i-th into
- * space + i * each (each >= 1); space holds n * each octets. The count, 1 or
- * more, or -errno (-EAGAIN: none is queued). May return fewer than are queued.
- * An error after the first datagram is left for the next call, or lost. */
-int ts_recv_batch(int fd, struct ts_datagram *out, int n, char *space,
-                  size_t each);
+/* Takes one datagram off a socket. The number of its octets, of which those
+ * beyond cap are lost and do not count, or -errno (-EAGAIN: none is queued). */
+ssize_t ts_recv_from(int fd, void *buf, size_t cap, struct ts_addr *from);
 
 /* A flag that poll can wait for: an eventfd, or a pipe where there is none.
  * Waiters look at read_fd (level triggered) and never read it themselves. */

@@ -41,6 +41,14 @@ def test_the_package_alone_imports_nothing_heavy():
 
 
 @native
+def test_the_server_modules_import_nothing_heavy():
+    """What only rare paths need comes with them, unless the original needs it too."""
+    python("import sys, http.server; before = set(sys.modules); import turboserver.http.server\n"
+           "new = set(sys.modules) - before\n"
+           "assert not new & {'ast', 'dis', 'inspect', 'typing', 'email.policy', 'email.headerregistry'}, new\n")
+
+
+@native
 def test_public_classes_are_replaced():
     python(SNAPSHOT + """
 before, _ = snapshot()

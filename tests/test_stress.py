@@ -390,7 +390,7 @@ class TestDatagrams:
                 server.handle_request()
         assert got == [b"0", b"1", b"2", b"3", b"4"]
 
-    def test_what_an_exception_left_of_a_batch_is_handled_by_the_next_serving(self):
+    def test_what_an_exception_left_is_handled_by_the_next_serving(self):
         module = support.load_backend("turboserver").socketserver
         got = []
 
@@ -411,9 +411,9 @@ class TestDatagrams:
             with pytest.raises(ValueError):
                 server.serve_forever(0.02)
             with support.serving(server):
-                support.wait_until(lambda: len(got) == 5, "the rest of the batch")
+                support.wait_until(lambda: len(got) == 5, "the rest")
 
-    def test_a_batch_stays_within_the_bound_of_threads(self):
+    def test_a_burst_stays_within_the_bound_of_threads(self):
         module = support.load_backend("turboserver").socketserver
         counting = threading.Lock()
         live, peak = [0], [0]

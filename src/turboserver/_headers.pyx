@@ -7,7 +7,6 @@ field is found without making a lower-case copy of each name on the way.
 What may not live here: grammar (csrc/scan.h), what a field means.
 """
 
-import email.policy
 import http.client
 import io
 
@@ -25,7 +24,7 @@ cdef extern from "Python.h":
 
 
 cdef object Original = http.client.HTTPMessage
-cdef object COMPAT32 = email.policy.compat32
+cdef object COMPAT32 = Original().policy    # email.policy.compat32, without its module's imports
 cdef object MISSING = object()
 
 

@@ -18,17 +18,11 @@ cdef extern from "ts.h" nogil:
 cdef extern from "sock.h" nogil:
     struct ts_addr:
         pass
-    struct ts_datagram:
-        char *data
-        size_t len
-        ts_addr addr "from"
-        bint truncated
     enum:
         TS_WAIT_TIMEOUT
         TS_WAIT_READY
         TS_WAIT_WOKEN
         TS_ADDR_TEXT
-        TS_RECV_BATCH
     Py_ssize_t ts_recv(int fd, void *buf, size_t cap)
     Py_ssize_t ts_recv_wait(int fd, void *buf, size_t cap)
     Py_ssize_t ts_send(int fd, const void *buf, size_t len)
@@ -37,7 +31,7 @@ cdef extern from "sock.h" nogil:
     int ts_set_nodelay(int fd)
     int ts_addr_text(const ts_addr *addr, char *out, size_t cap, uint16_t *port,
                      uint32_t *flowinfo, uint32_t *scope)
-    int ts_recv_batch(int fd, ts_datagram *out, int n, char *space, size_t each)
+    Py_ssize_t ts_recv_from(int fd, void *buf, size_t cap, ts_addr *from_)
     struct ts_wakefd:
         int read_fd
         int write_fd

@@ -32,12 +32,10 @@ import threading
 import time
 import types
 import warnings
-from typing import NamedTuple
-
-from ._init_proof import doubt_about_init
+from collections import namedtuple
 
 __all__ = ["REACTOR", "BLOCKING", "COMPATIBLE", "Reason", "Decision",
-           "decide", "explain", "environment_is_patched", "handler_hooks", "learn"]
+           "decide", "explain", "environment_is_patched", "handler_hooks", "learn", "replaced"]
 
 REACTOR, BLOCKING, COMPATIBLE = "reactor", "blocking", "compatible"
 
@@ -67,22 +65,22 @@ _MISSING = object()
 _FOREIGN = object()     # stands for a member that was not the class's own when it was noted
 
 
-class Reason(NamedTuple):
-    """One thing that keeps a connection out of a faster lane."""
-    name: str          # the hook or condition: "handle", "TLS", ...
-    where: str         # who did it: "myapp.Handler.handle"; "" when nobody's code did
-    why: str           # one clause for people
-    source: str = ""   # "file:line" where that can be told
+# One thing that keeps a connection out of a faster lane:
+#   name     the hook or condition: "handle", "TLS", ...
+#   where    who did it: "myapp.Handler.handle"; "" when nobody's code did
+#   why      one clause for people
+#   source   "file:line" where that can be told, or ""
+Reason = namedtuple("Reason", "name where why source", defaults=("",))
 
-
-class Decision(NamedTuple):
-    lane: str                      # REACTOR, BLOCKING or COMPATIBLE
-    threaded: bool                 # process_request is ThreadingMixIn's
-    kind: str                      # "http", "oneshot" (one request a connection, WSGI), ""
-    handler: type | None           # the handler class, freed of functools.partial
-    handler_hooks: frozenset[str]  # per-request members that are replaced, to be called
-    server_hooks: frozenset[str]   # the same for the server
-    reasons: tuple[Reason, ...]    # why not a faster lane; empty in the reactor lane
+# What decide() says:
+#   lane            REACTOR, BLOCKING or COMPATIBLE
+#   threaded        process_request is ThreadingMixIn's (bool)
+#   kind            "http", "oneshot" (one request a connection, WSGI), ""
+#   handler         the handler class, freed of functools.partial, or None
+#   handler_hooks   per-request members (frozenset of str) that are replaced, to be called
+#   server_hooks    the same for the server
+#   reasons         why not a faster lane (tuple of Reason); empty in the reactor lane
+Decision = namedtuple("Decision", "lane threaded kind handler handler_hooks server_hooks reasons")
 
 
 # -- the known classes ---------------------------------------------------------
@@ -362,6 +360,15 @@ def handler_hooks(handler):
                      if not _is_standard(_find(handler, name)[1], _HTTP_HANDLER, name))
 
 
+def replaced(cls, steps):
+    """Names of members (frozenset of str) that are not what socketserver gave the class.
+
+    steps: dict of names to the names of the classes of socketserver whose they are.
+    """
+    return frozenset(name for name, owner in steps.items()
+                     if not _is_member_of(_find(cls, name)[1], owner, name))
+
+
 def _is_member_of(value, class_name, name):
     return any(_known[cls].get(name, _MISSING) is value for cls in _pair("socketserver", class_name))
 
@@ -379,6 +386,7 @@ def _init_reasons(handler):
             return
         if _known.get(base, {}).get("__init__") is value:
             continue
+        from ._init_proof import doubt_about_init   # and with it dis and inspect, for the few that ask
         doubt = doubt_about_init(value, handler)
         if doubt:
             yield _reason("__init__", base, value, doubt)

@@ -2,8 +2,8 @@
 
 Each public class subclasses its original. What is ours here: which lane a server takes
 (lanes.py), the loop behind serve_forever(), a shutdown() that wakes it at once, native
-rfile and wfile in StreamRequestHandler, and datagrams received in batches. Everything
-else is inherited, so it is what the running Python says it is.
+rfile and wfile in StreamRequestHandler, and the way from one datagram to the next.
+Everything else is inherited, so it is what the running Python says it is.
 
 Methods call the original's by its class, not by super(), where the original does so
 too: the modules' functions are also called with objects of the original classes.
@@ -16,7 +16,6 @@ import socket
 import socketserver
 import threading
 import types
-from collections import deque
 
 from . import accelerated, lanes
 
@@ -27,8 +26,8 @@ _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
     from ._channel import PATIENCE_FROM, SocketChannel, be_patient, channels
-    from ._datagram import receive_batch
     from ._connection import Supplied
+    from ._datagram import DatagramFlow
     from ._dispatch import adopt
     from ._engine import Engine, EngineThreads
     from ._handlers import register_base_init
@@ -41,7 +40,6 @@ class BaseServer(_original.BaseServer):
 
     _turbo_engine = None
     _turbo_waker = None
-    _turbo_batches = False  # the loop comes back for what is received now and handled later
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
@@ -75,26 +73,19 @@ class BaseServer(_original.BaseServer):
         """The blocking lane: the original's loop, woken instead of polled."""
         waker = self._turbo_waker
         while not self._BaseServer__shutdown_request:
-            full = self._turbo_full()
-            ready = not full and self._turbo_pending()
-            if not ready:
-                ready = waker.wait(None if full else self.fileno(), poll_interval)
+            ready = waker.wait(None if self._turbo_full() else self.fileno(), poll_interval)
             if self._BaseServer__shutdown_request:
                 break
             if ready:
-                self._turbo_batches = True
-                try:
-                    self._handle_request_noblock()
-                finally:
-                    self._turbo_batches = False
+                self._turbo_handle_ready()
             self.service_actions()
+
+    def _turbo_handle_ready(self):
+        """Handle what made the socket readable."""
+        self._handle_request_noblock()
 
     def _turbo_full(self):
         """Whether no further request can be taken on now."""
-        return False
-
-    def _turbo_pending(self):
-        """Whether a request is here without the socket being readable."""
         return False
 
     def _turbo_serve_engine(self, poll_interval):
@@ -178,34 +169,18 @@ class TCPServer(BaseServer, _original.TCPServer):
 
 
 class UDPServer(TCPServer, _original.UDPServer):
-    """socketserver.UDPServer; datagrams leave the kernel in batches."""
+    """socketserver.UDPServer, served natively."""
 
-    _turbo_datagrams = None
+    _turbo_flow = None
 
-    def get_request(self):
-        """The next datagram, as ((data, socket), client_address)."""
-        queue = self._turbo_datagrams
-        if queue is None:
-            queue = self._turbo_datagrams = deque()
-        if not queue:
-            # A program's own loop over fileno() could not see what is left of a batch.
-            if not self._turbo_batches or type(self.socket) is not socket.socket:
-                return _original.UDPServer.get_request(self)
-            try:
-                queue.extend(receive_batch(self.socket.fileno(), self.max_packet_size))
-            except BlockingIOError:
-                return _original.UDPServer.get_request(self)
-        data, client_address = queue.popleft()
-        return (data, self.socket), client_address
+    # Not TCPServer's, which are about TLS.
+    get_request = _original.UDPServer.get_request
+    finish_request = _original.UDPServer.finish_request
 
-    def handle_request(self):
-        """Handle one datagram: one that was received before, or the next one."""
-        if self._turbo_pending():
-            return self._handle_request_noblock()
-        return _original.UDPServer.handle_request(self)
-
-    def _turbo_pending(self):
-        return bool(self._turbo_datagrams)
+    def _turbo_handle_ready(self):
+        if self._turbo_flow is None:
+            self._turbo_flow = DatagramFlow()
+        self._turbo_flow.handle_ready(self)
 
 
 class ThreadingMixIn(_original.ThreadingMixIn):
@@ -341,7 +316,7 @@ if hasattr(socket, "AF_UNIX"):
         """socketserver.UnixStreamServer, served natively."""
 
     class UnixDatagramServer(UDPServer, _original.UnixDatagramServer):
-        """socketserver.UnixDatagramServer; datagrams leave the kernel in batches."""
+        """socketserver.UnixDatagramServer, served natively."""
 
     class ThreadingUnixStreamServer(ThreadingMixIn, _original.ThreadingUnixStreamServer, UnixStreamServer):
         """Handlers of different connections run at the same time, in threads."""

@@ -181,7 +181,13 @@ static void answer(struct server *s, struct ts_worker *w, struct ts_conn *c,
                        "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
 
     write_all(s, w, c, head, (size_t)len);
-    write_all(s, w, c, body, n);
+    do { /* in pieces that are gathered */
+        size_t piece = n < TS_OUT_DIRECT / 2 ? n : TS_OUT_DIRECT / 2;
+
+        write_all(s, w, c, body, piece);
+        body += piece;
+        n -= piece;
+    } while (n > 0);
 }
 
 /* Up to n octets of the body, 0 at its end (or the connection's). */
