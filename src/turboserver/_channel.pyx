@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport (
     TS_IN_FIRST, TS_PATIENCE_FROM, TS_WAIT_TIMEOUT, ts_cork_done, ts_cork_push, ts_corks, ts_corks_forked,
-    ts_corks_new, ts_in_free, ts_in_reserve, ts_in_unread,
+    ts_corks_new, ts_gate, ts_gate_enter, ts_gate_leave, ts_in_free, ts_in_reserve, ts_in_unread,
     ts_monotonic_ns, ts_patience, ts_patience_set, ts_recv, ts_recv_wait, ts_send,
     ts_send_more, ts_wait_fd,
 )
@@ -150,7 +150,13 @@ if ts_corks_new(&CORKS) != 0:
     CORKS = NULL
 
 
+# Before the GIL, for threads that have waited for their client.
+cdef ts_gate GATE
+memset(&GATE, 0, sizeof(GATE))
+
+
 def _forked():
+    memset(&GATE, 0, sizeof(GATE))
     if CORKS != NULL:
         ts_corks_forked(CORKS)
 
@@ -237,6 +243,8 @@ cdef class SocketChannel(Channel):
             fd = self.handle()
             with nogil:
                 got = ts_recv_wait(fd, space, TS_IN_FIRST)
+                ts_gate_enter(&GATE)
+            ts_gate_leave(&GATE)
             self.handle()       # it may have been closed meanwhile
             if got == -EINTR:
                 PyErr_CheckSignals()

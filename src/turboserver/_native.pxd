@@ -235,6 +235,12 @@ cdef extern from "patience.h" nogil:
         pass
     void ts_patience_set(ts_patience *p, bint on)
 
+cdef extern from "gate.h" nogil:
+    struct ts_gate:
+        pass
+    void ts_gate_enter(ts_gate *g)
+    void ts_gate_leave(ts_gate *g)
+
 cdef extern from "cork.h" nogil:
     struct ts_corks:
         pass
