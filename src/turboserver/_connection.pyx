@@ -223,8 +223,17 @@ cdef class Connection(Channel):
     # ---- the request ------------------------------------------------------
 
     cdef int forget_request(self) except -1:
-        self.command = self.path = self.requestline = None
-        self.raw_requestline = self.headers = None
+        # Mostly nobody has asked for them.
+        if self.command is not None:
+            self.command = None
+        if self.path is not None:
+            self.path = None
+        if self.requestline is not None:
+            self.requestline = None
+        if self.raw_requestline is not None:
+            self.raw_requestline = None
+        if self.headers is not None:
+            self.headers = None
         if PyDict_GET_SIZE(self.attrs) > OWN_ATTRS:
             for name in PER_REQUEST:
                 self.attrs.pop(name, None)

@@ -15,7 +15,7 @@ import io
 import sys
 import threading
 
-from cpython.dict cimport PyDict_GetItemWithError
+from cpython.dict cimport PyDict_Contains, PyDict_GetItemWithError
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
@@ -193,6 +193,7 @@ cdef class Dispatcher:
 
     cdef int run_plain(self, Connection conn) except -1:
         """BaseHTTPRequestHandler.handle_one_request for a plain head."""
+        cdef HandlerInfo info
         handler = conn.handler
         try:
             if (conn.info.hooks_parse or not conn.info.plain_message
@@ -207,11 +208,17 @@ cdef class Dispatcher:
                     return 0
                 name = method_name(conn.head_start() + conn.c.req.method.off,
                                    conn.c.req.method.len)
-            method = getattr(handler, name, MISSING)
-            if method is MISSING:
-                handler.send_error(501, "Unsupported method (%r)" % handler.command)
-                return 0
-            method()
+            info = conn.info
+            method = info.last_method if name is info.last_name else info.find_method(name)
+            if method is not None and (PyDict_GET_SIZE(conn.attrs) <= OWN_ATTRS
+                                       or not PyDict_Contains(conn.attrs, name)):
+                method(handler)
+            else:
+                method = getattr(handler, name, MISSING)
+                if method is MISSING:
+                    handler.send_error(501, "Unsupported method (%r)" % handler.command)
+                    return 0
+                method()
             if shadows(conn, ("wfile",)):
                 handler.wfile.flush()
         except TimeoutError as error:

@@ -45,8 +45,12 @@ cdef class HandlerInfo(ResponseInfo):
     cdef bint http11                # protocol_version >= "HTTP/1.1"
     cdef bint asks_protocol         # protocol_version is no plain str: each handler is asked
     cdef bint plain_message         # MessageClass is the usual one
+    cdef object last_name           # of the method that ran last ("do_GET")
+    cdef object last_method         # ... and the plain function that it is, or None
     cdef int64_t timeout_ns         # of the class; -1: none
     cdef bint asks_timeout          # timeout is no plain number: each handler is asked
+
+    cdef object find_method(self, name)
 
 
 cdef HandlerInfo study(object server, object factory)

@@ -10,6 +10,7 @@ What may not live here: which overrides decide a lane (lanes.py).
 
 import http.server
 import socketserver
+from types import FunctionType
 
 from libc.stdint cimport int64_t
 from turboserver import lanes
@@ -91,6 +92,20 @@ cdef ResponseInfo response_info(object cls):
         KNOWN[cls] = info
     LATEST_INFO = info
     return info
+
+
+cdef class HandlerInfo(ResponseInfo):
+
+    cdef object find_method(self, name):
+        """The plain function that is the class's method of that name, or None: then
+        each handler is asked. Holds as long as the info."""
+        for base in self.cls.__mro__:
+            if name in vars(base):
+                found = vars(base)[name]
+                self.last_method = found if type(found) is FunctionType else None
+                self.last_name = name
+                return self.last_method
+        return None
 
 
 cdef bint is_plain_str(object cls, str name):
