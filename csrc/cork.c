@@ -1,8 +1,9 @@
 /* cork: see cork.h. */
 #if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* pthread_condattr_setclock */
+#define _GNU_SOURCE /* MSG_MORE */
 #endif
 #include "cork.h"
+#include "clock.h"
 #include "patience.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #if defined(MSG_MORE) && defined(TCP_CORK)
 
@@ -37,13 +37,7 @@ int ts_corks_new(struct ts_corks **out)
     struct ts_corks *corks = calloc(1, sizeof *corks);
     if (corks == NULL)
         return -ENOMEM;
-    pthread_condattr_t attr;
-    int err = pthread_condattr_init(&attr);
-    if (!err) {
-        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        err = pthread_cond_init(&corks->cond, &attr);
-        pthread_condattr_destroy(&attr);
-    }
+    int err = ts_cond_init(&corks->cond);
     if (!err && (err = pthread_mutex_init(&corks->mu, NULL)))
         pthread_cond_destroy(&corks->cond);
     if (err) {
@@ -111,15 +105,8 @@ static void uncork(int fd)
 
 static void wait_a_tick(struct ts_corks *corks)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_NS;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    while (!corks->quit &&
-           pthread_cond_timedwait(&corks->cond, &corks->mu, &until) == 0) {
+    uint64_t until = ts_deadline_in(TICK_NS);
+    while (!corks->quit && ts_cond_wait_until(&corks->cond, &corks->mu, until)) {
     }
 }
 

@@ -1,18 +1,12 @@
 /* See leader.h for the contract, leader_private.h for who may change what, and
  * model/leader.pml for the proof. Here is the workers' side; monitor.c is the
- * other one. */
+ * other one, and crew.c who takes part. */
 #if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* RUSAGE_THREAD, pthread_setname_np */
-#endif
-#if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
-#define _DARWIN_C_SOURCE /* pthread_cond_timedwait_relative_np */
+#define _GNU_SOURCE /* RUSAGE_THREAD */
 #endif
 #include "leader_private.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -22,63 +16,7 @@
 #define YIELDS 128
 #define SPIN_SLEEP_NS 20000
 
-/* --- clocks ------------------------------------------------------------------ */
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static struct timespec to_timespec(uint64_t ns)
-{
-    struct timespec t;
-    t.tv_sec = (time_t)(ns / 1000000000u);
-    t.tv_nsec = (long)(ns % 1000000000u);
-    return t;
-}
-
-uint64_t ts_deadline_in(uint64_t ns)
-{
-    uint64_t now = clock_ns(CLOCK_MONOTONIC);
-    return ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
-}
-
-static int cond_make(pthread_cond_t *cond)
-{
-#ifdef __APPLE__
-    return pthread_cond_init(cond, NULL);
-#else
-    pthread_condattr_t attr;
-    int err = pthread_condattr_init(&attr);
-    if (err)
-        return err;
-    err = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    if (!err)
-        err = pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-    return err;
-#endif
-}
-
-bool ts_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline)
-{
-    if (deadline == UINT64_MAX) {
-        pthread_cond_wait(cond, mu);
-        return true;
-    }
-#ifdef __APPLE__
-    uint64_t now = clock_ns(CLOCK_MONOTONIC);
-    if (now >= deadline)
-        return false;
-    struct timespec t = to_timespec(deadline - now);
-    return pthread_cond_timedwait_relative_np(cond, mu, &t) != ETIMEDOUT;
-#else
-    struct timespec t = to_timespec(deadline);
-    return pthread_cond_timedwait(cond, mu, &t) != ETIMEDOUT;
-#endif
-}
+/* --- has it waited? ---------------------------------------------------------- */
 
 /* Has this thread waited since the mark? Where the kernel counts a thread's
  * voluntary context switches, one switch says yes. Elsewhere the processor time
@@ -90,7 +28,9 @@ static uint64_t waited_mark(void)
     struct rusage r;
     return getrusage(RUSAGE_THREAD, &r) ? 0 : (uint64_t)r.ru_nvcsw;
 #else
-    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 #endif
 }
 
@@ -106,7 +46,7 @@ static bool waited_since(uint64_t mark, uint64_t elapsed)
 
 uint64_t ts_worker_now(struct ts_worker *w)
 {
-    return w->now = clock_ns(CLOCK_MONOTONIC);
+    return w->now = ts_monotonic_ns();
 }
 
 /* --- the lead word ------------------------------------------------------------ */
@@ -190,8 +130,7 @@ void ts_lead_release(struct ts_leader *l, struct ts_worker *w)
     ts_pass_on(l);
 }
 
-/* Under mu. Ends the wait for a spare that ts_lead_wants_spare() ordered. */
-static void has_come(struct ts_leader *l, struct ts_worker *w)
+void ts_has_come(struct ts_leader *l, struct ts_worker *w)
 {
     if (w->fresh)
         atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
@@ -229,7 +168,7 @@ static enum ts_lead follow(struct ts_leader *l, struct ts_worker *w, uint64_t id
 /* Under mu: whether w leads now. */
 static bool leads_now(struct ts_leader *l, struct ts_worker *w)
 {
-    has_come(l, w);
+    ts_has_come(l, w);
     if (ts_leads(w))
         return true;
     if (!l->vacant || l->stopping)
@@ -280,67 +219,6 @@ bool ts_lead_wants_spare(struct ts_leader *l)
 void ts_lead_spare_failed(struct ts_leader *l)
 {
     atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
-}
-
-/* --- joining and leaving -------------------------------------------------------- */
-
-/* Under mu: a free place, or NULL. */
-static struct ts_worker *free_place(struct ts_leader *l)
-{
-    for (unsigned i = 0; i < l->config.max_threads; i++) {
-        struct ts_worker *w = &l->workers[i];
-        if (w->joined)
-            continue;
-        if (!w->wake_made && ts_wakeup_init(&w->wake))
-            return NULL;
-        w->wake_made = true;
-        if (i >= l->high)
-            atomic_store(&l->high, i + 1); /* seq_cst: see may_sleep() */
-        return w;
-    }
-    return NULL;
-}
-
-struct ts_worker *ts_worker_join(struct ts_leader *l)
-{
-    struct ts_worker *w = NULL;
-    int err = ESHUTDOWN;
-
-    if (!l->inert) {
-        pthread_mutex_lock(&l->mu);
-        if (!l->stopping) {
-            err = EAGAIN;
-            w = free_place(l);
-        }
-        if (w) {
-            w->joined = w->fresh = true;
-            w->gen = w->entered = 0;
-            memset(&w->patience, 0, sizeof w->patience);
-            w->l = l;
-            atomic_fetch_add_explicit(&l->nthreads, 1, memory_order_relaxed);
-        } else { /* the spare that was ordered is not going to come */
-            atomic_store_explicit(&l->spare_coming, false, memory_order_relaxed);
-        }
-        pthread_mutex_unlock(&l->mu);
-    }
-    if (w)
-        ts_worker_now(w);
-    else
-        errno = err;
-    return w;
-}
-
-void ts_worker_leave(struct ts_leader *l, struct ts_worker *w)
-{
-    if (l->inert)
-        return;
-    TS_ASSERT(!(w->slot & SLOT_BUSY));
-    ts_lead_release(l, w);
-    pthread_mutex_lock(&l->mu);
-    has_come(l, w);
-    w->joined = false;
-    atomic_fetch_sub_explicit(&l->nthreads, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&l->mu);
 }
 
 /* --- around each handler ------------------------------------------------------------ */
@@ -394,7 +272,7 @@ static void wait_for_flush(unsigned turn)
     } else if (turn < SPINS + YIELDS) {
         sched_yield();
     } else {
-        struct timespec t = to_timespec(SPIN_SLEEP_NS);
+        struct timespec t = ts_timespec(SPIN_SLEEP_NS);
         nanosleep(&t, NULL);
     }
 }
@@ -450,121 +328,4 @@ void ts_handler_dirty(struct ts_leader *l, struct ts_worker *w)
     atomic_store(&w->dirty, true);
     if (atomic_load(&l->asleep))
         ts_monitor_wake(l);
-}
-
-/* --- the server's side ---------------------------------------------------------------- */
-
-int ts_leader_new(struct ts_leader **out, const struct ts_leader_config *config)
-{
-    *out = NULL;
-    if (config->max_threads == 0)
-        return -EINVAL;
-
-    void *memory;
-    int err = posix_memalign(&memory, CACHE_LINE, sizeof(struct ts_leader));
-    if (err)
-        return -err;
-    struct ts_leader *l = memset(memory, 0, sizeof *l);
-    err = posix_memalign(&memory, CACHE_LINE, config->max_threads * sizeof(struct ts_worker));
-    if (err)
-        goto fail_workers;
-    l->workers = memset(memory, 0, config->max_threads * sizeof(struct ts_worker));
-    l->config = *config;
-    if (l->config.tick_ns == 0)
-        l->config.tick_ns = TS_TICK_NS;
-    l->vacant = true;
-    atomic_init(&l->word, UINT64_C(1) << SEQ_BITS); /* generation 0 is "none" */
-    /* As good as asleep: the first handler starts it. */
-    atomic_init(&l->asleep, config->max_threads > 1 || config->flush);
-
-    if ((err = pthread_mutex_init(&l->mu, NULL)))
-        goto fail_mu;
-    if ((err = pthread_mutex_init(&l->mon_mu, NULL)))
-        goto fail_mon_mu;
-    if ((err = cond_make(&l->idle_cond)))
-        goto fail_idle_cond;
-    if ((err = cond_make(&l->mon_cond)))
-        goto fail_mon_cond;
-    *out = l;
-    return 0;
-
-fail_mon_cond:
-    pthread_cond_destroy(&l->idle_cond);
-fail_idle_cond:
-    pthread_mutex_destroy(&l->mon_mu);
-fail_mon_mu:
-    pthread_mutex_destroy(&l->mu);
-fail_mu:
-    free(l->workers);
-fail_workers:
-    free(l);
-    return -err;
-}
-
-void ts_leader_free(struct ts_leader *l)
-{
-    if (!l)
-        return;
-    if (!l->inert) {
-        TS_ASSERT(l->nthreads == 0);
-        ts_monitor_end(l);
-        for (unsigned i = 0; i < l->config.max_threads; i++)
-            if (l->workers[i].wake_made)
-                ts_wakeup_destroy(&l->workers[i].wake);
-        pthread_cond_destroy(&l->mon_cond);
-        pthread_cond_destroy(&l->idle_cond);
-        pthread_mutex_destroy(&l->mon_mu);
-        pthread_mutex_destroy(&l->mu);
-    }
-    free(l->workers);
-    free(l);
-}
-
-void ts_leader_stop(struct ts_leader *l)
-{
-    if (l->inert)
-        return;
-    pthread_mutex_lock(&l->mu);
-    atomic_store(&l->stopping, true);
-    for (struct ts_worker *w = l->idle_top; w; w = w->below)
-        ts_wakeup_post(&w->wake);
-    pthread_mutex_unlock(&l->mu);
-}
-
-unsigned ts_leader_threads(struct ts_leader *l)
-{
-    return l->inert ? 0 : atomic_load_explicit(&l->nthreads, memory_order_relaxed);
-}
-
-unsigned ts_leader_busy(struct ts_leader *l)
-{
-    unsigned busy = 0;
-    unsigned high = l->inert ? 0 : atomic_load(&l->high);
-    for (unsigned i = 0; i < high; i++)
-        busy += (atomic_load(&l->workers[i].slot) & SLOT_BUSY) != 0;
-    return busy;
-}
-
-bool ts_leader_wait_idle(struct ts_leader *l, uint64_t timeout_ns)
-{
-    if (l->inert || ts_leader_busy(l) == 0)
-        return true;
-    if (timeout_ns == 0)
-        return false;
-    uint64_t deadline = ts_deadline_in(timeout_ns);
-    bool in_time = true;
-    pthread_mutex_lock(&l->mu);
-    /* seq_cst: a handler that ends sees this and tells us, or we see it ended. */
-    atomic_fetch_add(&l->idle_waiters, 1);
-    while (in_time && ts_leader_busy(l) != 0)
-        in_time = ts_cond_wait_until(&l->idle_cond, &l->mu, deadline);
-    bool idle = ts_leader_busy(l) == 0;
-    atomic_fetch_sub(&l->idle_waiters, 1);
-    pthread_mutex_unlock(&l->mu);
-    return idle;
-}
-
-void ts_leader_forked(struct ts_leader *l)
-{
-    l->inert = true;
 }

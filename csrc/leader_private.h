@@ -1,4 +1,4 @@
-/* leader_private: the state that leader.c (the workers' side) and monitor.c share.
+/* leader_private: the state that leader.c (the workers' side), monitor.c and crew.c share.
  *
  * Who may change the lead word:
  *   even ("not in a handler")  only the leader: to odd (enter), or to the next
@@ -22,6 +22,7 @@
 #ifndef TS_LEADER_PRIVATE_H
 #define TS_LEADER_PRIVATE_H
 
+#include "clock.h"
 #include "leader.h"
 #include "patience.h"
 #include "wakeup.h"
@@ -122,10 +123,10 @@ static inline bool ts_crowded(struct ts_leader *l)
 /* To be called once by whoever has just changed the generation. */
 void ts_pass_on(struct ts_leader *l);
 
-/* ns from now as a point on the monotonic clock; UINT64_MAX stays "never". */
-uint64_t ts_deadline_in(uint64_t ns);
-/* False once the deadline has passed; may wake early, as any condition. */
-bool ts_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t deadline);
+/* --- leader.c, for crew.c ----------------------------------------------------- */
+
+/* Under mu. Ends the wait for a spare that ts_lead_wants_spare() ordered. */
+void ts_has_come(struct ts_leader *l, struct ts_worker *w);
 
 /* --- monitor.c, for the workers ----------------------------------------------------- */
 

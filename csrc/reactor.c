@@ -3,17 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* How often deadlines are looked at, while there are any. */
 #define SWEEP_NS 100000000ull
-
-uint64_t ts_monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- life of the reactor ------------------------------------------------ */
 

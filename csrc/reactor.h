@@ -20,6 +20,7 @@
 #define TS_REACTOR_H
 
 #include "acceptor.h"
+#include "clock.h"
 #include "conn.h"
 #include "poller.h"
 #include "slots.h"
@@ -86,8 +87,6 @@ int ts_reactor_new(struct ts_reactor **out, const char *backend);
 void ts_reactor_free(struct ts_reactor *r);
 
 void ts_turn_free(struct ts_turn *turn);
-
-uint64_t ts_monotonic_ns(void);
 
 /* Starts and ends accepting from a non-blocking listener. Any thread. */
 int ts_reactor_listen(struct ts_reactor *r, int fd);

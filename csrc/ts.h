@@ -4,7 +4,7 @@
  * Reading order of the folder is the way of a request:
  *   poller -> sock -> acceptor -> buffer -> scan (framing, chunked) -> conn
  *   -> slots -> course -> reactor -> head,
- * with leader, monitor and predictor deciding which thread walks it.
+ * with leader (monitor, crew) and predictor deciding which thread walks it.
  */
 #ifndef TS_H
 #define TS_H

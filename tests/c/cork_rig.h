@@ -13,18 +13,19 @@
 #include <sys/socket.h>
 #include <time.h>
 
-static int ticking(pthread_cond_t *cond, pthread_mutex_t *mu,
-                   const struct timespec *until);
+#include "clock.h"
+
+static bool ticking(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until);
 static int setting(int fd, int level, int name, const void *value,
                    socklen_t len);
 static int starting(pthread_t *thread, const pthread_attr_t *attr,
                     void *(*run)(void *), void *arg);
 
-#define pthread_cond_timedwait ticking
+#define ts_cond_wait_until ticking
 #define pthread_create starting
 #define setsockopt setting
 #include "cork.c"
-#undef pthread_cond_timedwait
+#undef ts_cond_wait_until
 #undef pthread_create
 #undef setsockopt
 
@@ -44,28 +45,14 @@ static int starting(pthread_t *thread, const pthread_attr_t *attr,
 static _Atomic bool stopped; /* no tick ends */
 static _Atomic bool refused; /* no thread starts */
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 * MS + now.tv_nsec;
-}
-
-static int ticking(pthread_cond_t *cond, pthread_mutex_t *mu,
-                   const struct timespec *until)
+static bool ticking(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until)
 {
     if (!atomic_load(&stopped))
-        return pthread_cond_timedwait(cond, mu, until);
-    int64_t at = now_ns() + MS;
-    struct timespec soon = {at / (1000 * MS), at % (1000 * MS)};
-
-    pthread_cond_timedwait(cond, mu, &soon);
-    return atomic_load(&stopped) ? 0 : ETIMEDOUT;
+        return ts_cond_wait_until(cond, mu, until);
+    ts_cond_wait_until(cond, mu, ts_deadline_in(1000000));
+    return atomic_load(&stopped);
 }
 
-static int setting(int fd, int level, int name, const void *value,
-                   socklen_t len);
 static int starting(pthread_t *thread, const pthread_attr_t *attr,
                     void *(*run)(void *), void *arg)
 {
@@ -118,7 +105,7 @@ static int64_t written_at;
 static void write_more(struct ts_corks *corks, struct ts_cork *cork, int fd,
                        const char *text)
 {
-    written_at = now_ns();
+    written_at = (int64_t)ts_monotonic_ns();
     CHECK(ts_send_more(corks, cork, fd, text, strlen(text)) ==
           (ssize_t)strlen(text));
 }
@@ -129,7 +116,7 @@ static bool waits(int fd)
     bool silent = recv(fd, &one, 1, MSG_DONTWAIT | MSG_PEEK) == -1 &&
                   errno == EAGAIN;
 
-    return silent || now_ns() - written_at > 100 * MS;
+    return silent || (int64_t)ts_monotonic_ns() - written_at > 100 * MS;
 }
 
 /* Everything up to here, and nothing else, has come or comes. */

@@ -1,4 +1,4 @@
-/* units: sock.c patience.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: sock.c clock.c patience.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* cork: what waits, until when, and that nothing is lost or out of order. */
 #include "cork_rig.h"
 

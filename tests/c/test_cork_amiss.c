@@ -1,4 +1,4 @@
-/* units: sock.c patience.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: sock.c clock.c patience.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* cork when something is amiss: the peer, the thread, the process. */
 #include "cork_rig.h"
 

@@ -1,4 +1,4 @@
-/* units: leader.c monitor.c patience.c predictor.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: leader.c crew.c clock.c monitor.c patience.c predictor.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* Each rule of leader.h once, then stress: workers that come and go share plain,
  * unguarded memory that only the leader touches, so that ThreadSanitizer proves
  * the exclusion and the hand-over's memory order, and connections that are freed

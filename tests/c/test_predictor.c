@@ -1,4 +1,4 @@
-/* units: leader.c monitor.c patience.c predictor.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: leader.c crew.c clock.c monitor.c patience.c predictor.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* The predictor: what makes a key, how fast it learns and forgets, what two routes
  * on one entry do to each other, and that threads may use it at once. The key's
  * inputs end at a guard page. */

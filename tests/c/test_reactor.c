@@ -1,4 +1,4 @@
-/* units: reactor.c course.c slots.c acceptor.c conn.c buffer.c chunked.c scan.c framing.c scan_simd.c poller.c poller_epoll.c poller_kqueue.c poller_poll.c sock.c leader.c monitor.c patience.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: reactor.c course.c slots.c acceptor.c conn.c buffer.c chunked.c scan.c framing.c scan_simd.c poller.c poller_epoll.c poller_kqueue.c poller_poll.c sock.c leader.c crew.c clock.c monitor.c patience.c wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* A small server on the reactor and the leader, over real sockets, on every
  * back-end. First in one thread that is client and server in turn, so that each
  * case is the same each time; then with workers, for the sanitizers to judge. */

@@ -1,4 +1,4 @@
-/* units: wakeup.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: wakeup.c clock.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* No post is lost, several count as one, deadlines end a wait, and what came
  * before a post is seen after the wait (ThreadSanitizer). */
 #include "check.h"
