@@ -1,10 +1,11 @@
 """bench/: results as data, their words and pictures, and what the environment does with a peer that cannot be had.
 
-Nothing is measured here and nothing comes from the network.
+One short run shows that a figure comes out; nothing is judged by it, and nothing comes from the network.
 """
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -432,9 +433,25 @@ def test_another_version_than_the_pinned_one_is_said(environment, tmp_path, monk
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not on PATH")
+def test_a_short_run(tmp_path):
+    """A server that is up, checked, loaded and stopped, and what is written of it."""
+    pytest.importorskip("rich", reason="rich shows the progress and the tables")
+    written = tmp_path / "results.json"
+    done = subprocess.run(
+        [sys.executable, BENCH / "run.py", "--no-environment", "--only", "hello", "--servers", "turbo,stock-nodelay",
+         "--rounds", "1", "--seconds", "1", "--json", written, "--markdown", tmp_path / "results.md"],
+        capture_output=True, text=True, timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    servers = json.loads(written.read_text())["scenarios"]["hello"]["servers"]
+    for name in ("turbo", "stock-nodelay"):
+        (sample,) = servers[name]["samples"]
+        assert servers[name]["failed"] is None and sample["cpu_us"] > 0 and sample["rate"] > 0
+    assert "turbo" in (tmp_path / "results.md").read_text()
+
+
 def test_list():
-    if not (BENCH / "run.py").exists():
-        pytest.skip("bench/run.py does not exist yet")
     done = subprocess.run([sys.executable, BENCH / "run.py", "--list"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     for name in ("hello", "pipelined", "sleep-10ms", "echo-1000", "turbo", "limit", "bjoern", "nginx"):
