@@ -127,6 +127,14 @@ cdef int log_response(ResponseInfo info, handler, dict attrs, Connection conn, c
     return 0
 
 
+cdef int start_by_hooks(handler, code, message) except -1:
+    """What send_response() does after it has logged, for a handler that has its own ways."""
+    handler.send_response_only(code, message)
+    handler.send_header("Server", handler.version_string())
+    handler.send_header("Date", handler.date_time_string())
+    return 0
+
+
 def send_response(self, code, message=None):
     """Log the request, then begin the head: the status line, Server and Date.
 
@@ -146,9 +154,7 @@ def send_response(self, code, message=None):
     info = conn.info
     # The hook above may have done anything, even ended the connection.
     if conn.c == NULL or shadows(conn, START_NAMES):
-        self.send_response_only(code, message)
-        self.send_header("Server", self.version_string())
-        self.send_header("Date", self.date_time_string())
+        start_by_hooks(self, code, message)
         return
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
@@ -237,9 +243,7 @@ cdef bint start_listed(handler, code, message) except -1:
     attrs = listed(handler)
     lines = None if attrs is None or assigned(attrs, LISTED_START) else lines_of(attrs)
     if lines is None or not info.holds():
-        handler.send_response_only(code, message)
-        handler.send_header("Server", handler.version_string())
-        handler.send_header("Date", handler.date_time_string())
+        start_by_hooks(handler, code, message)
         return True
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
