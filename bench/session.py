@@ -101,16 +101,20 @@ class Session:
                     step(f"{running.name}, warm-up")
                     if self.sample(running, scenario, outcome, WARM_UP) is None:
                         up.remove(running)
-            for number in range(self.rounds):
-                for running in list(up):
-                    step(f"{running.name}, round {number + 1}")
-                    sample = self.sample(running, scenario, outcome)
-                    if sample is None:
-                        up.remove(running)
-                    else:
-                        outcome.servers[running.name].samples.append(sample)
+            self.in_turns(up, scenario, outcome, step)
 
     # ---- what a scenario does; special.py calls these, too
+
+    def in_turns(self, up: list[Running], scenario: Scenario, outcome: Outcome, step) -> None:
+        """The measured rounds of servers that are up; one that fails leaves the list."""
+        for number in range(self.rounds):
+            for running in list(up):
+                step(f"{running.name}, round {number + 1}")
+                sample = self.sample(running, scenario, outcome)
+                if sample is None:
+                    up.remove(running)
+                else:
+                    outcome.servers[running.name].samples.append(sample)
 
     def players(self, scenario: Scenario) -> list[str]:
         """The servers of a scenario that were asked for and are not missing."""

@@ -80,14 +80,7 @@ def beside(session, scenario, outcome, step, group, series, kept):
                 session.stop(running)
                 continue
         up.append(running)
-    for number in range(session.rounds):
-        for running in list(up):
-            step(f"{running.name}, round {number + 1}")
-            sample = session.sample(running, scenario, outcome)
-            if sample is None:
-                up.remove(running)
-            else:
-                outcome.servers[running.name].samples.append(sample)
+    session.in_turns(up, scenario, outcome, step)
 
 
 def memory(session, running, kept, points):
