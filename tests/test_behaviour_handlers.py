@@ -3,6 +3,7 @@
 Each program runs on both backends under the same requests (see differential.py); answer, log and what the program
 noted must be equal.
 """
+import email.utils
 import http
 import io
 
@@ -457,6 +458,9 @@ def test_each_hook_is_called_as_often_with_the_same_arguments(hook):
 
         def noting(self, *args, **kwargs):
             shown = [str(arg) for arg in args if not hasattr(arg, "fileno")]
+            if shown[:1] == ["Date"]:   # the second may turn between the two servers
+                assert email.utils.parsedate_to_datetime(shown[1]).tzinfo and shown[1].endswith(" GMT")
+                shown[1] = "(now)"
             seen.append((hook, shown, sorted(kwargs)))
             return getattr(super(Handler, self), hook)(*args, **kwargs)
 
