@@ -24,7 +24,7 @@
 #define TS_KEY_LISTENER (UINT64_MAX - 1)
 
 /* After -EMFILE and its like: how long until the next accept. */
-#define TS_ACCEPT_PAUSE_NS 50000000ull
+#define TS_ACCEPT_PAUSE_NS 100000000ull
 
 /* Connections taken before those that are open have their turn again. */
 #define TS_ACCEPT_BATCH 64u
@@ -32,6 +32,7 @@
 struct ts_acceptor {
     pthread_mutex_t lock;
     _Atomic int fd; /* -1: not accepting. Changes under the lock. */
+    bool early;     /* under the lock: some may be waiting since before listen() */
 
     /* leader */
     uint32_t left; /* of the present batch; 0: the poller has to say so first */
@@ -43,7 +44,8 @@ struct ts_acceptor {
 int ts_acceptor_init(struct ts_acceptor *a);
 void ts_acceptor_free(struct ts_acceptor *a);
 
-/* Starts with a listener, which is O_NONBLOCK. 0 or -errno. */
+/* Starts with a listener, which is O_NONBLOCK. Connections have its TCP_NODELAY,
+ * which is on; those that are older than that get it. 0 or -errno. */
 int ts_acceptor_listen(struct ts_acceptor *a, struct ts_poller *p, int fd);
 /* Ends it. When this returns nobody uses the listener any more. */
 void ts_acceptor_unlisten(struct ts_acceptor *a, struct ts_poller *p);

@@ -177,15 +177,17 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
     lock(out);
     if (TS_UNLIKELY(out->error != 0)) {
         result = -out->error;
-    } else if (!through && len < TS_OUT_DIRECT && len + (out->end - out->pos) <= TS_OUT_GATHER) {
+    } else {
         bool first = out->end == out->pos;
-        result = gather_locked(out, data, (uint32_t)len);
-        if (result == 0) {
+        /* Without memory to gather in they leave at once: one that was lost would
+         * have the peer take the next answer for the rest of this one. */
+        if (!through && len < TS_OUT_DIRECT && len + (out->end - out->pos) <= TS_OUT_GATHER &&
+            gather_locked(out, data, (uint32_t)len) == 0) {
             *taken = len;
             result = first ? TS_OUT_FIRST : TS_OUT_KEPT;
+        } else {
+            result = send_locked(out, fd, data, len, taken);
         }
-    } else {
-        result = send_locked(out, fd, data, len, taken);
     }
     if (TS_UNLIKELY(out->error != 0))
         out->told = true;
@@ -203,11 +205,15 @@ int ts_out_flush(struct ts_out *out, int fd)
     return result;
 }
 
-int ts_out_try_flush(struct ts_out *out, int fd)
+int ts_out_try_flush(struct ts_out *out, const int *fd)
 {
     if (!try_lock(out))
         return TS_OUT_BLOCKED;
-    int result = flush_locked(out, fd);
+    int result = -out->error;
+    if (out->end > out->pos)
+        result = flush_locked(out, *fd);
+    else if (result == 0)
+        result = TS_OUT_SENT;
     unlock(out);
     return result;
 }

@@ -21,8 +21,9 @@
 
 /* ---- incoming ----------------------------------------------------------- */
 
-/* One page less the allocator's header: a browser's head and a small body. */
-#define TS_IN_FIRST 16368u
+/* Two pages less the allocator's header: a browser's head and a small body. With a
+ * struct ts_request it is what ten thousand clients who dawdle cost each. */
+#define TS_IN_FIRST 8176u
 
 /* data[head, pos): octets of the present request that were consumed already.
  * data[pos, end): unread. data == NULL: nothing buffered, no memory held. */
@@ -114,8 +115,10 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
 /* Sends what is gathered, without blocking: SENT, BLOCKED or -errno. */
 int ts_out_flush(struct ts_out *out, int fd);
 
-/* For the monitor: as ts_out_flush, but returns BLOCKED at once when another
- * thread has the lock, and tells the handler nothing. */
-int ts_out_try_flush(struct ts_out *out, int fd);
+/* For who does not own the connection: as ts_out_flush, but returns BLOCKED at
+ * once when another thread has the lock, and tells the handler nothing. *fd is
+ * only looked at under the lock while something is gathered: so long the owner
+ * does not change it. */
+int ts_out_try_flush(struct ts_out *out, const int *fd);
 
 #endif

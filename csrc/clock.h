@@ -12,6 +12,8 @@
 #include <time.h>
 
 uint64_t ts_monotonic_ns(void);
+/* The same clock, read cheaply: a few ms behind at the most. For deadlines. */
+uint64_t ts_monotonic_coarse_ns(void);
 /* ns from now. */
 uint64_t ts_deadline_in(uint64_t ns);
 struct timespec ts_timespec(uint64_t ns);

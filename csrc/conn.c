@@ -75,11 +75,14 @@ void ts_conn_open(struct ts_conn *c, int fd)
     c->fd = fd;
     c->phase = TS_PHASE_HEAD;
     c->scan = TS_SCAN_PARTIAL;
-    c->body = TS_BODY_NONE;
-    c->body_left = 0;
+    ts_body_begin(&c->body, TS_BODY_NONE, 0);
+    c->timeout_ns = 0;
+    ts_clock_reset(&c->input);
+    ts_clock_reset(&c->output);
     c->readable = true; /* the request often comes with the connection */
     c->hup = c->eof = c->broken = c->registered = c->wants_write = false;
-    c->keep = c->through = c->lent = c->linger = false;
+    c->keep = c->through = c->lent = c->linger = c->blank = false;
+    c->counted = false;
     c->skip_budget = 0;
     c->error = 0;
 }
@@ -132,75 +135,17 @@ int ts_conn_fill(struct ts_conn *c)
 
 /* ---- body --------------------------------------------------------------- */
 
-void ts_conn_begin_body(struct ts_conn *c, enum ts_body body, int64_t length)
-{
-    c->body = (uint8_t)body;
-    c->body_left = body == TS_BODY_LENGTH ? length : 0;
-    if (body == TS_BODY_CHUNKED)
-        ts_chunked_init(&c->chunked);
-}
-
-/* Follows the chunked framing over [data, data+n). The octets that belong to
- * the body; sets body to NONE at its end, OPAQUE (which closes) when it is
- * malformed. */
-static size_t follow_chunked(struct ts_conn *c, const char *data, size_t n)
-{
-    size_t at = 0;
-    while (at < n && c->body == TS_BODY_CHUNKED) {
-        size_t used = 0;
-        struct ts_span piece;
-        switch (ts_chunked_next(&c->chunked, data + at, n - at, &used, &piece)) {
-        case TS_CHUNK_DONE:
-            c->body = TS_BODY_NONE;
-            break;
-        case TS_CHUNK_BAD:
-            c->body = TS_BODY_OPAQUE;
-            break;
-        case TS_CHUNK_MORE:
-        case TS_CHUNK_DATA:
-            break;
-        }
-        at += used;
-    }
-    return at;
-}
-
-void ts_conn_took(struct ts_conn *c, const char *data, size_t n)
-{
-    if (c->body == TS_BODY_LENGTH) {
-        c->body_left -= (int64_t)n < c->body_left ? (int64_t)n : c->body_left;
-        if (c->body_left == 0)
-            c->body = TS_BODY_NONE;
-    } else if (c->body == TS_BODY_CHUNKED) {
-        follow_chunked(c, data, n);
-    }
-}
-
-bool ts_conn_body_done(const struct ts_conn *c)
-{
-    return c->body == TS_BODY_NONE;
-}
-
-int ts_conn_skip_body(struct ts_conn *c)
+int ts_conn_skip_body(struct ts_conn *c, const struct ts_chunk_limits *limits)
 {
     uint32_t have = ts_in_unread(&c->in);
-    size_t skip = have;
-    if (c->body == TS_BODY_LENGTH) {
-        if ((int64_t)skip > c->body_left)
-            skip = (size_t)c->body_left;
-        c->body_left -= (int64_t)skip;
-        if (c->body_left == 0)
-            c->body = TS_BODY_NONE;
-    } else if (c->body == TS_BODY_CHUNKED) {
-        skip = have > 0 ? follow_chunked(c, c->in.data + c->in.pos, have) : 0;
-    } else {
-        skip = 0;
-    }
+    size_t skip = 0;
+    if (have > 0)
+        skip = ts_body_skip(&c->body, c->in.data + c->in.pos, have, limits);
     c->in.pos += (uint32_t)skip;
-    if (c->body == TS_BODY_OPAQUE)
-        return -1;
-    if (c->body == TS_BODY_NONE)
+    if (ts_body_done(&c->body))
         return 1;
+    if (c->body.kind == TS_BODY_OPAQUE || c->body.kind == TS_BODY_BAD)
+        return -1;
     /* Nothing of the head is wanted any more: make room without growing. */
     ts_in_next_request(&c->in);
     if (skip > c->skip_budget)

@@ -25,8 +25,9 @@
 #ifndef TS_CONN_H
 #define TS_CONN_H
 
+#include "body.h"
 #include "buffer.h"
-#include "chunked.h"
+#include "rules.h"
 #include "scan.h"
 #include "sock.h"
 #include "ts.h"
@@ -43,12 +44,18 @@ enum ts_phase {
                          that no reset destroys the answer on its way */
 };
 
-enum ts_body {
-    TS_BODY_NONE,
-    TS_BODY_LENGTH,  /* body_left octets are still to be read */
-    TS_BODY_CHUNKED, /* the decoder follows what is read */
-    TS_BODY_OPAQUE   /* CONNECT, Upgrade: what follows is the handler's */
+/* How a transfer gets on. */
+struct ts_clock {
+    uint64_t began_ns;    /* 0: not yet */
+    uint64_t progress_ns; /* when its last octet came or went */
+    uint64_t paused_ns;   /* HANDLER: when the last wait for it ended */
+    uint64_t moved;       /* octets so far */
 };
+
+static inline void ts_clock_reset(struct ts_clock *clock)
+{
+    clock->began_ns = clock->moved = 0;
+}
 
 #define TS_WORD_OWNED 1u
 #define TS_WORD_PENDING 2u
@@ -57,12 +64,13 @@ enum ts_body {
 struct ts_conn {
     _Atomic uint64_t word;
     _Atomic uint64_t deadline; /* monotonic ns; 0: none. Read by the sweep. */
-    uint64_t idle_ns; /* how long it may wait for input; 0: for ever */
+    uint64_t timeout_ns; /* the handler's own, for each wait for input; 0: none */
+    struct ts_clock input;  /* of the head, body or drain */
+    struct ts_clock output; /* of the answer */
     uint32_t slot;
     int fd;
     uint8_t phase;       /* enum ts_phase */
     uint8_t scan;        /* enum ts_scan of the present request */
-    uint8_t body;        /* enum ts_body */
     bool readable;       /* the kernel may hold unread octets */
     bool hup;            /* the peer has ended its side: read until 0 */
     bool eof;            /* recv has returned 0 */
@@ -74,9 +82,12 @@ struct ts_conn {
     bool through;        /* the socket was handed out: never gather */
     bool lent;           /* a Python socket owns the fd and closes it */
     bool linger;         /* close with a short drain */
+    bool counted;        /* by the reactor's census */
+    bool blank;          /* an empty line before the request was passed over */
     uint32_t skip_budget; /* octets DISCARD and LINGER may still read */
-    int64_t body_left;
-    struct ts_chunked chunked;
+    uint32_t looked;      /* BODY: octets of head and body looked at */
+    uint32_t untaken;     /* of the answer, at the last look */
+    struct ts_body body;
     struct ts_in in;
     struct ts_request *req; /* present while a request is read or handled */
     struct ts_out out;
@@ -117,17 +128,8 @@ void ts_conn_reset(struct ts_conn *c);
 /* One recv into the window. Sets readable, eof, broken. 0 or -ENOMEM. */
 int ts_conn_fill(struct ts_conn *c);
 
-/* The body of the request just scanned begins at in.pos. */
-void ts_conn_begin_body(struct ts_conn *c, enum ts_body body, int64_t length);
-
-/* n octets of input at `data` have been taken by the handler. */
-void ts_conn_took(struct ts_conn *c, const char *data, size_t n);
-
-/* True when nothing of the present request's body is left to read. */
-bool ts_conn_body_done(const struct ts_conn *c);
-
 /* Drops buffered octets that belong to the present body, within the budget.
  * 1: the body is done; 0: more is needed; -1: over budget or malformed. */
-int ts_conn_skip_body(struct ts_conn *c);
+int ts_conn_skip_body(struct ts_conn *c, const struct ts_chunk_limits *limits);
 
 #endif

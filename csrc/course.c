@@ -66,26 +66,14 @@ static void give_back(struct ts_turn *turn, struct ts_conn *c)
     }
 }
 
-/* ---- parking and closing ------------------------------------------------ */
-
-/* How long a connection may wait in the poller, from now on. */
-static void set_deadline(struct ts_reactor *r, struct ts_conn *c)
+static void enter(struct ts_conn *c, enum ts_phase phase)
 {
-    uint64_t wait = c->phase == TS_PHASE_LINGER ? TS_LINGER_NS : c->idle_ns;
-    if (wait == 0) {
-        atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
-        return;
-    }
-    if (c->phase == TS_PHASE_LINGER &&
-        atomic_load_explicit(&c->deadline, memory_order_relaxed) != 0)
-        return; /* one for the whole of it, however much the peer sends */
-    atomic_store_explicit(&c->deadline, ts_monotonic_ns() + wait,
-                          memory_order_relaxed);
-    /* A sweep sees the deadline, or its own exchange came before this one and
-     * the next sweep sees it. A leader that waits without an end is told. */
-    if (!atomic_exchange_explicit(&r->timed, true, memory_order_acq_rel))
-        ts_poller_wake(r->poller);
+    c->phase = (uint8_t)phase;
+    ts_clock_reset(&c->input);
+    ts_clock_reset(&c->output);
 }
+
+/* ---- parking and closing ------------------------------------------------ */
 
 /* Where the poller has to look. A peer that is to read is not asked for more:
  * what it sends meanwhile is reported when the interest changes back. */
@@ -125,7 +113,7 @@ bool ts_release(struct ts_reactor *r, struct ts_conn *c)
 /* As ts_release. */
 static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 {
-    set_deadline(r, c);
+    ts_set_deadline(r, c);
     give_back(turn, c);
     if (TS_UNLIKELY(set_interest(r, c) != 0)) {
         c->broken = true;
@@ -137,6 +125,8 @@ static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 void ts_destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 {
     ts_reactor_forget(r, c);
+    if (c->counted)
+        ts_census_leave(&r->census, &c->peer);
     ts_out_free(&c->out); /* before the number can be another file's */
     if (!c->lent)
         close(c->fd);
@@ -159,12 +149,10 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
     if (!c->lent && !c->broken && (lingers || atomic_load(&r->shared)))
         shutdown(c->fd, SHUT_WR);
     if (lingers) {
-        c->phase = TS_PHASE_LINGER;
-        c->body = TS_BODY_NONE;
+        enter(c, TS_PHASE_LINGER);
         c->readable = true;
-        c->skip_budget = TS_SKIP_MAX;
+        c->skip_budget = ts_reactor_rules(r)->drain_max;
         c->in.head = c->in.pos = c->in.end = 0;
-        atomic_store_explicit(&c->deadline, 0, memory_order_relaxed);
         ts_reactor_go_on(r, turn, c);
         return;
     }
@@ -180,22 +168,93 @@ void ts_reactor_forget(struct ts_reactor *r, struct ts_conn *c)
 
 /* ---- from octets to a task ---------------------------------------------- */
 
-/* The head is complete: is the request? PARTIAL bodies wait in BODY. */
-static enum ts_task scanned(struct ts_conn *c)
+/* The octets of the present request's body that are there. */
+static uint32_t body_octets(const struct ts_conn *c)
+{
+    return c->in.end - c->in.head - c->req->head_len;
+}
+
+enum awaited { IS_THERE, IS_AWAITED, IS_STREAMED, IS_BAD };
+
+/* How far a body with a Content-Length is. */
+static enum awaited await_length(const struct ts_conn *c)
 {
     const struct ts_request *req = c->req;
-    if (c->scan == TS_SCAN_GENERAL) {
-        c->phase = TS_PHASE_HANDLER;
-        return TS_TASK_GENERAL;
+    if (body_octets(c) >= (uint64_t)req->content_length)
+        return IS_THERE;
+    return req->content_length <= TS_SMALL_BODY ? IS_AWAITED : IS_STREAMED;
+}
+
+/* The same for a chunked one, of which no octet is looked at twice here. */
+static enum awaited await_chunked(const struct ts_rules *rules, struct ts_conn *c)
+{
+    uint32_t all = c->in.end - c->in.head;
+    if (c->phase != TS_PHASE_BODY) {
+        ts_body_begin(&c->body, TS_BODY_CHUNKED, 0);
+        c->looked = c->req->head_len;
     }
-    if (req->content_length > 0 && req->content_length <= TS_SMALL_BODY &&
-        !req->expect_continue && req->refusal == TS_REFUSE_NONE && !c->eof &&
-        c->in.end - c->in.head < req->head_len + (uint64_t)req->content_length) {
-        c->phase = TS_PHASE_BODY;
+    c->looked += (uint32_t)ts_body_skip(&c->body, c->in.data + c->in.head + c->looked,
+                                        all - c->looked, &rules->chunks);
+    if (c->body.kind != TS_BODY_CHUNKED)
+        return ts_body_done(&c->body) ? IS_THERE : IS_BAD;
+    return body_octets(c) < TS_SMALL_BODY ? IS_AWAITED : IS_STREAMED;
+}
+
+/* The head is complete and nothing is wrong with it: what of its body? A small
+ * one is waited for in BODY (NONE). */
+static enum ts_task await_body(const struct ts_rules *rules, struct ts_conn *c)
+{
+    struct ts_request *req = c->req;
+    enum awaited body;
+
+    if (rules->body_max >= 0 && req->content_length > rules->body_max) {
+        req->refusal = TS_REFUSE_BODY_LENGTH;
+        return TS_TASK_REQUEST;
+    }
+    body = req->chunked ? await_chunked(rules, c) : await_length(c);
+    if (body == IS_BAD) {
+        req->refusal = TS_REFUSE_BODY_CHUNKED;
+    } else if (body == IS_AWAITED && c->eof) {
+        req->refusal = TS_REFUSE_BODY_CUT_OFF;
+    } else if (body == IS_AWAITED && !req->expect_continue) {
+        if (c->phase != TS_PHASE_BODY)
+            enter(c, TS_PHASE_BODY);
         return TS_TASK_NONE;
     }
-    c->phase = TS_PHASE_HANDLER;
     return TS_TASK_REQUEST;
+}
+
+/* The head is complete: is the request? */
+static enum ts_task scanned(struct ts_reactor *r, struct ts_conn *c)
+{
+    const struct ts_request *req = c->req;
+    enum ts_task task = TS_TASK_REQUEST;
+    if (c->scan != TS_SCAN_COMPLETE)
+        task = TS_TASK_GENERAL;
+    else if ((req->content_length > 0 || req->chunked) &&
+             req->refusal == TS_REFUSE_NONE && req->form != TS_TARGET_AUTHORITY)
+        task = await_body(ts_reactor_rules(r), c);
+    if (task != TS_TASK_NONE)
+        enter(c, TS_PHASE_HANDLER);
+    return task;
+}
+
+/* One empty line before a request is passed over (RFC 9112, 2.2). True: more
+ * octets are needed to tell. */
+static bool skip_blank(struct ts_conn *c)
+{
+    const char *p = c->in.data + c->in.head;
+    if (TS_LIKELY(*p != '\r') || c->blank)
+        return false;
+    if (c->in.end - c->in.head < 2)
+        return true;
+    if (p[1] == '\n') {
+        c->blank = true;
+        ts_clock_reset(&c->input);
+        c->in.head += 2;
+        c->in.pos = c->in.head;
+    }
+    return c->in.head == c->in.end;
 }
 
 static enum ts_task scan(struct ts_reactor *r, struct ts_turn *turn,
@@ -205,17 +264,22 @@ static enum ts_task scan(struct ts_reactor *r, struct ts_turn *turn,
         c->broken = true;
         return TS_TASK_GONE;
     }
-    if (c->scan == TS_SCAN_PARTIAL)
+    if (c->scan == TS_SCAN_PARTIAL) {
+        if (c->req->at == 0 && skip_blank(c))
+            return TS_TASK_NONE;
         c->scan = (uint8_t)ts_scan(c->req, c->in.data + c->in.head,
-                                   c->in.end - c->in.head, &r->limits);
-    return c->scan == TS_SCAN_PARTIAL ? TS_TASK_NONE : scanned(c);
+                                   c->in.end - c->in.head,
+                                   &ts_reactor_rules(r)->head);
+    }
+    return c->scan == TS_SCAN_PARTIAL ? TS_TASK_NONE : scanned(r, c);
 }
 
 enum ts_task ts_reactor_rescan(struct ts_reactor *r, struct ts_conn *c)
 {
     ts_request_reset(c->req);
     c->scan = (uint8_t)ts_scan(c->req, c->in.data + c->in.head,
-                               c->in.end - c->in.head, &r->limits);
+                               c->in.end - c->in.head,
+                               &ts_reactor_rules(r)->head);
     return c->scan == TS_SCAN_COMPLETE ? TS_TASK_REQUEST : TS_TASK_GENERAL;
 }
 
@@ -232,10 +296,19 @@ static enum ts_task gone(struct ts_reactor *r, struct ts_turn *turn,
 static void next_request(struct ts_conn *c)
 {
     ts_in_next_request(&c->in);
-    c->phase = TS_PHASE_HEAD;
+    enter(c, TS_PHASE_HEAD);
     c->scan = TS_SCAN_PARTIAL;
+    c->blank = false;
     if (c->req != NULL)
         ts_request_reset(c->req);
+}
+
+/* Whether it is a connection without a request that the server, which is about to
+ * end, does not wait for. */
+static bool ends_idle(struct ts_reactor *r, const struct ts_conn *c)
+{
+    return atomic_load_explicit(&r->ending, memory_order_relaxed) &&
+           c->phase == TS_PHASE_HEAD && !c->readable && c->in.end == c->in.head;
 }
 
 enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
@@ -257,12 +330,13 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
             if (c->eof) {
                 if (c->in.end == c->in.head)
                     return gone(r, turn, c);
-                c->scan = TS_SCAN_GENERAL; /* cut off: the parser decides */
-                return scanned(c);
+                c->scan = TS_SCAN_REFUSED;
+                c->req->refusal = TS_REFUSE_CUT_OFF;
+                return scanned(r, c);
             }
             break;
         case TS_PHASE_BODY:
-            task = scanned(c);
+            task = scanned(r, c);
             if (task != TS_TASK_NONE)
                 return task;
             break;
@@ -279,11 +353,11 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
             }
             if (!c->keep)
                 return gone(r, turn, c);
-            c->phase = TS_PHASE_DISCARD;
+            enter(c, TS_PHASE_DISCARD);
             continue;
         }
         case TS_PHASE_DISCARD: {
-            int done = ts_conn_skip_body(c);
+            int done = ts_conn_skip_body(c, &ts_reactor_rules(r)->chunks);
             if (done > 0) {
                 next_request(c);
                 continue;
@@ -307,6 +381,8 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
             return TS_TASK_NONE;
         }
         /* More input is needed. */
+        if (TS_UNLIKELY(ends_idle(r, c)))
+            return gone(r, turn, c);
         if (c->readable) {
             take_spare_in(turn, c);
             if (ts_conn_fill(c) != 0)
@@ -327,19 +403,24 @@ enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
         c->broken = true; /* the handler has been told, by its own write */
     if (TS_UNLIKELY(c->broken))
         return gone(r, turn, c);
-    c->keep = keep && !atomic_load_explicit(&r->stopping, memory_order_relaxed);
-    c->skip_budget = TS_SKIP_MAX;
-    if (c->keep && ts_conn_body_done(c)) {
+    bool stopping = atomic_load_explicit(&r->stopping, memory_order_relaxed);
+    c->keep = keep;
+    c->skip_budget = ts_reactor_rules(r)->drain_max;
+    if (c->keep && ts_body_done(&c->body)) {
         next_request(c);
         if (c->in.end > c->in.head &&
-            ts_out_unsent(&c->out) <= TS_OUT_GATHER / 2 && !c->through) {
+            ((ts_out_unsent(&c->out) <= TS_OUT_GATHER / 2 && !c->through) || stopping)) {
             enum ts_task task = scan(r, turn, c);
             if (task == TS_TASK_REQUEST)
-                return task;
+                return task; /* stopping or not: it has been read */
             if (task == TS_TASK_GENERAL)
-                c->phase = TS_PHASE_HEAD; /* the answers before it go first */
+                enter(c, TS_PHASE_HEAD); /* the answers before it go first */
         }
-    } else if (!c->keep && !ts_conn_body_done(c)) {
+        c->keep = !stopping;
+    } else if (stopping) {
+        c->keep = false;
+    }
+    if (!c->keep && (!ts_body_done(&c->body) || ts_in_unread(&c->in) > 0)) {
         c->linger = true;
     }
     if (ts_out_unsent(&c->out) > 0 || c->out.error != 0) {
@@ -350,13 +431,42 @@ enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
             return TS_TASK_BROKEN;
         }
         if (sent == TS_OUT_BLOCKED) {
-            c->phase = TS_PHASE_FLUSH;
+            if (c->phase != TS_PHASE_HANDLER) /* the next request is begun anew */
+                ts_body_begin(&c->body, TS_BODY_NONE, 0);
+            enter(c, TS_PHASE_FLUSH);
             return ts_reactor_go_on(r, turn, c);
         }
     }
     if (!c->keep)
         return gone(r, turn, c);
     if (c->phase == TS_PHASE_HANDLER)
-        c->phase = TS_PHASE_DISCARD;
+        enter(c, TS_PHASE_DISCARD);
     return ts_reactor_go_on(r, turn, c);
+}
+
+enum ts_task ts_too_late(struct ts_reactor *r, struct ts_turn *turn,
+                         struct ts_conn *c, uint64_t now)
+{
+    enum ts_late late = TS_LATE_NOT;
+    /* The sweep is past this one, so nobody looks for it any more: whatever deadline
+     * comes next is to be noted like a first one. */
+    uint64_t deadline = atomic_exchange_explicit(&c->deadline, 0, memory_order_relaxed);
+    if (deadline <= now)
+        late = ts_is_late(r, c, now);
+    if (late == TS_LATE_NOT)
+        return ts_reactor_go_on(r, turn, c);
+    if (late == TS_LATE_OWN)
+        return TS_TASK_TIMEOUT;
+    if (c->phase == TS_PHASE_HEAD && c->in.end > c->in.head) {
+        enter(c, TS_PHASE_HANDLER);
+        return TS_TASK_SLOW;
+    }
+    if (c->phase == TS_PHASE_BODY) {
+        c->req->refusal = TS_REFUSE_BODY_SLOW;
+        enter(c, TS_PHASE_HANDLER);
+        return TS_TASK_REQUEST;
+    }
+    if (c->phase == TS_PHASE_FLUSH)
+        c->broken = true; /* nothing more of it will be taken */
+    return gone(r, turn, c);
 }

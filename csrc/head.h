@@ -35,6 +35,32 @@ static inline const char *ts_date_at(struct ts_date *date, int64_t second)
     return date->text;
 }
 
+/* Not 0 if one of eight octets is below 0x20 or is DEL. */
+static inline uint64_t ts_controls_of(const char *p)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t word, del;
+    memcpy(&word, p, sizeof word);
+    del = word ^ ones * 0x7f;
+    return (((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & ones * 0x80;
+}
+
+/* Whether there is a control character among n octets, which could end a line of a
+ * head or hide in it. HTAB counts as one. */
+static inline bool ts_has_control(const char *p, size_t n)
+{
+    uint64_t found = 0;
+    if (n >= 8) {
+        const char *last = p + n - 8;
+        for (; p < last; p += 8)
+            found |= ts_controls_of(p);
+        return (found | ts_controls_of(last)) != 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        found |= (uint8_t)p[i] < 0x20 || p[i] == 0x7f;
+    return found != 0;
+}
+
 struct ts_head {
     char *data;
     uint32_t len;

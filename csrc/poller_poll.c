@@ -84,8 +84,8 @@ static int poll_open(struct ts_poller **out)
     p->base.ops = &ts_poller_poll_ops;
     p->wakefd.read_fd = p->wakefd.write_fd = -1;
     rc = pthread_mutex_init(&p->lock, NULL);
-    if (rc == 0)
-        rc = pthread_cond_init(&p->returned, NULL);
+    if (rc == 0 && (rc = pthread_cond_init(&p->returned, NULL)) != 0)
+        pthread_mutex_destroy(&p->lock);
     if (rc != 0) {
         free(p);
         return -rc;

@@ -20,9 +20,11 @@
 #define TS_REACTOR_H
 
 #include "acceptor.h"
+#include "census.h"
 #include "clock.h"
 #include "conn.h"
 #include "poller.h"
+#include "rules.h"
 #include "slots.h"
 #include "ts.h"
 
@@ -32,8 +34,10 @@ enum ts_task {
     TS_TASK_INTERRUPTED, /* a signal: look at it */
     TS_TASK_OPENED,      /* a new connection, to be verified (if asked for) */
     TS_TASK_REQUEST,     /* a plain request, small body included, is there */
-    TS_TASK_GENERAL,     /* the general parser can decide without waiting */
-    TS_TASK_TIMEOUT,     /* the deadline has passed between requests */
+    TS_TASK_GENERAL,     /* not plain, or refused: the handler's parse_request()
+                            can decide without waiting */
+    TS_TASK_TIMEOUT,     /* nothing came for the handler's own time-out */
+    TS_TASK_SLOW,        /* the head took too long */
     TS_TASK_BROKEN,      /* the answer could not be sent (out.error), and the
                             handler has not heard of it */
     TS_TASK_GONE         /* over: tidy up, then ts_reactor_close() */
@@ -43,14 +47,13 @@ enum ts_task {
  * API calls, at a bounded cost in memory a connection. A larger one streams. */
 #define TS_SMALL_BODY 65536
 
-/* What the handler left of a body is read and dropped up to this; beyond, the
- * connection closes. About what is in flight in the kernel's buffers anyway. */
-#define TS_SKIP_MAX 262144u
-
 /* How long the peer has to read an answer that ends its connection. */
 #define TS_LINGER_NS 2000000000ull
 
 #define TS_READY_MAX 256
+
+/* Deadlines that have passed, in a row, before ready connections have a turn. */
+#define TS_SWEEP_ROW 16
 
 struct ts_turn {
     char *spare_in; /* TS_IN_FIRST-class buffer, spare_cap octets, or NULL */
@@ -60,24 +63,33 @@ struct ts_turn {
 
 struct ts_reactor {
     struct ts_poller *poller;
-    struct ts_limits limits;   /* leader; see ts_reactor_rescan */
-    uint64_t idle_timeout_ns;  /* what a new connection's idle_ns is */
-    bool announce;             /* TASK_OPENED for every new connection */
+    uint64_t timeout_ns;  /* what a new connection's timeout_ns is */
+    uint32_t max_open;    /* connections; 0: any number */
+    uint32_t max_per_address; /* ... of one peer; 0: any number */
+    bool announce;        /* TASK_OPENED for every new connection */
 
     /* leader */
     struct ts_event ready[TS_READY_MAX];
     int n_ready;
     int next_ready;
     uint64_t next_sweep;
+    uint64_t sweep_due; /* the first deadline that the present sweep has left */
     uint32_t sweep_at; /* slot the present sweep goes on with; 0: none */
+    bool clock_is_next; /* a wait has ended, and deadlines have not been looked at */
 
     /* shared */
+    _Atomic(const struct ts_rules *) rules; /* the present ones */
+    struct ts_known_rules *known_rules; /* all that have been; the GIL's */
     struct ts_acceptor acceptor;
     struct ts_slots slots;
+    struct ts_census census;
     _Atomic bool stopping;
+    _Atomic bool draining; /* what is answered now is the last of its connection */
+    _Atomic bool ending;   /* ... and connections without a request end at once */
     _Atomic bool woken; /* ts_reactor_wake() was called and not told yet */
     _Atomic bool shared; /* a fork has given the descriptors to another process */
-    _Atomic bool timed; /* some deadline may be set; by exchange only */
+    _Atomic uint64_t due; /* when deadlines are to be looked at: none of a parked
+                             connection is before. UINT64_MAX: there is none */
     _Atomic uint32_t n_open;
 };
 
@@ -109,8 +121,23 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
 enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
                              struct ts_conn *c, bool keep);
 
-/* Owner, the limits having changed since the scan: scans again. */
+/* The rules from now on; a copy is made. One caller at a time. 0 or -ENOMEM. */
+int ts_reactor_set_rules(struct ts_reactor *r, const struct ts_rules *rules);
+
+static inline const struct ts_rules *ts_reactor_rules(struct ts_reactor *r)
+{
+    return atomic_load_explicit(&r->rules, memory_order_acquire);
+}
+
+/* Owner, the rules having changed since the scan: scans again. */
 enum ts_task ts_reactor_rescan(struct ts_reactor *r, struct ts_conn *c);
+
+/* Owner, in the handler: it is about to wait for more of the body (write: for the
+ * peer to take more of the answer). When that has to have come to something,
+ * monotonic ns; UINT64_MAX: never. */
+uint64_t ts_reactor_wait_begins(struct ts_reactor *r, struct ts_conn *c, bool write);
+/* The wait has ended. write: true if the peer has taken something meanwhile. */
+bool ts_reactor_wait_ended(struct ts_conn *c, bool write);
 
 /* Owner, everything tidied: closes (after a short drain if c->linger), or, if
  * c->lent, leaves the fd to whom it was lent. */
@@ -134,6 +161,24 @@ void ts_reactor_wake(struct ts_reactor *r);
 /* No more waiting, no more keeping: every connection closes when its handler
  * ends; the parked ones are for ts_reactor_reap. Any thread. */
 void ts_reactor_stop(struct ts_reactor *r);
+
+/* Draining: for who writes answers. Ending: a connection that comes to wait for a
+ * request, with nothing of one here, ends; ts_reactor_reap_idle() for those that
+ * wait already. Any thread. */
+static inline void ts_reactor_drain(struct ts_reactor *r, bool draining, bool ending)
+{
+    atomic_store(&r->draining, draining);
+    atomic_store(&r->ending, ending);
+}
+
+/* Shuts the socket of every connection that is open and ours, both ways, whoever has
+ * it: reads and writes on it fail. After a stop; the caller knows that none is closed
+ * now. */
+void ts_reactor_shut(struct ts_reactor *r);
+
+/* Every parked connection that waits for a request, one a call: owned by the
+ * caller, who goes on with it; NULL when there is none left. *at starts as 0. */
+struct ts_conn *ts_reactor_reap_idle(struct ts_reactor *r, uint32_t *at);
 
 /* Every parked connection whose answer the kernel has not taken whole, one a call
  * (or one that has news and is not parked any more): owned by the caller, who goes

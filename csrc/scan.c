@@ -3,14 +3,17 @@
  * next. When the octets run out, the state and the place are kept, and the
  * next call jumps there; so an octet is looked at once, however slowly they
  * come. Two kinds of octets are looked at once more, when their line is
- * complete: the values of the fields that decide framing (framing.c), and a request
- * line that is not plain (split as Python's str.split() would).
+ * complete: the values of the fields that decide framing (framing.c), and a
+ * request line that the states do not take, which may be one of the two that
+ * are tolerated.
  *
- * Where a good part of a head is there, its plain lines are taken whole, by
- * octets classified ahead (scan_lines()); the states get what that leaves over.
+ * Where a good part of a head is there, its lines are taken whole, by octets
+ * classified ahead (scan_lines()); the states get what that leaves over.
  *
- * A line that is not plain goes to the `odd` state of its kind, which only
- * looks for LF. From then on nothing is stored, and the head ends in GENERAL.
+ * The limit of a line is looked at where it ends, where the octets run out, and
+ * where one is refused: there the limit comes first if it was passed before, so
+ * that the answer does not hang on how the octets came. The limit of the head is
+ * looked at where a line ends.
  */
 #include "scan.h"
 
@@ -33,8 +36,7 @@ enum state {
     FIELD_NAME,
     FIELD_OWS,
     FIELD_VALUE,
-    FIELD_CR, /* CR seen where LF makes a plain line end */
-    FIELD_ODD,
+    FIELD_CR, /* CR seen: LF has to come */
     BLANK_CR, /* CR seen as the first octet of a line */
     ENDED,
 };
@@ -51,81 +53,76 @@ static inline const char *find_lf(const char *p, const char *end)
     return lf ? lf : end;
 }
 
-/* ---- what http.server makes of a request line that is not plain ---------- */
-
-/* str.isspace() for the code points of ISO 8859-1. */
-static bool is_python_space(char octet)
+static enum ts_scan refuse(struct ts_request *r, enum ts_refusal why)
 {
-    uint8_t c = (uint8_t)octet;
-    return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 ||
-           c == 0xa0;
-}
-
-/* A version that parse_request() lets pass: "HTTP/" number "." number, each
- * number 1 to 10 digits, below 2.0. */
-static bool is_python_version(const char *p, const char *end)
-{
-    uint64_t number = 0;
-    uint32_t digits = 0, dots = 0;
-
-    if (end - p < 5 || memcmp(p, "HTTP/", 5) != 0)
-        return false;
-    for (p += 5; p < end; p++) {
-        if (*p == '.') {
-            if (digits == 0 || number >= 2)
-                return false;
-            dots++;
-            digits = 0;
-        } else if (*p >= '0' && *p <= '9') {
-            if (++digits > 10)
-                return false;
-            if (dots == 0)
-                number = number * 10 + (uint64_t)(*p - '0');
-        } else {
-            return false;
-        }
-    }
-    return dots == 1 && digits > 0;
-}
-
-/* Whether parse_request() decides before it reads a header line. */
-static bool is_decided_by_line(const char *p, const char *end, bool bare_09)
-{
-    const char *first = p, *last = p, *last_end = p;
-    size_t first_len = 0;
-    uint32_t words = 0;
-
-    for (;;) {
-        while (p < end && is_python_space(*p))
-            p++;
-        if (p == end)
-            break;
-        last = p;
-        while (p < end && !is_python_space(*p))
-            p++;
-        last_end = p;
-        if (words++ == 0) {
-            first = last;
-            first_len = (size_t)(p - first);
-        }
-    }
-    if (words == 2) /* HTTP/0.9 */
-        return bare_09 || first_len != 3 || memcmp(first, "GET", 3) != 0;
-    return words != 3 || !is_python_version(last, last_end);
+    r->refusal = why;
+    r->state = ENDED;
+    return TS_SCAN_REFUSED;
 }
 
 /* ---- request line -------------------------------------------------------- */
 
-enum line { LINE_IS_PARTIAL, LINE_IS_PLAIN, LINE_IS_ODD, LINE_IS_REFUSED };
+enum { VERSION_LEN = 8, MINOR = 7 };
 
-static enum line scan_line(struct ts_request *r, const char *buf, size_t len,
-                           const struct ts_limits *limits)
+static bool is_version(const char *p)
 {
-    enum { MINOR = 7 }; /* the one octet of these that may be another */
-    static const char version[10] = {'H', 'T', 'T', 'P', '/',
-                                     '1', '.', '1', '\r', '\n'};
+    return memcmp(p, "HTTP/1.", MINOR) == 0 && p[MINOR] >= '0' &&
+           p[MINOR] <= '9';
+}
+
+/* "HTTP/" DIGIT "." DIGIT of another major version. */
+static bool is_other_version(const char *p)
+{
+    return memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' && p[5] <= '9' &&
+           p[6] == '.' && p[7] >= '0' && p[7] <= '9';
+}
+
+/* What is wrong with a request line that the states did not take, [buf, end)
+ * being all of it but the line end; NONE if it is to be tolerated after all. */
+static enum ts_refusal look_again(struct ts_request *r, const char *buf,
+                                  const char *end)
+{
+    const char *p = buf, *target;
+
+    while (p < end && ts_is(TS_OCTET_TOKEN, *p))
+        p++;
+    if (p == buf || p == end || *p != ' ')
+        return TS_REFUSE_LINE;
+    r->method = (struct ts_span){0, offset(buf, p)};
+    target = ++p;
+    while (p < end && ts_is(TS_OCTET_TARGET, *p))
+        p++;
+    r->target = (struct ts_span){offset(buf, target), offset(target, p)};
+    if (p == target)
+        return TS_REFUSE_LINE;
+    if (end - p == 1 + VERSION_LEN && *p == ' ') {
+        if (is_version(p + 1)) { /* the line end was LF alone */
+            r->minor = (uint8_t)(p[1 + MINOR] - '0');
+            return TS_REFUSE_NONE;
+        }
+        if (is_other_version(p + 1))
+            return TS_REFUSE_VERSION;
+    }
+    /* HTTP/0.9; and a space may follow, where CPython's tests left the version
+     * out. */
+    if (p < end && *p == ' ')
+        p++;
+    if (p < end || r->method.len != 3 || memcmp(buf, "GET", 3) != 0 ||
+        (*target != '/' &&
+         (r->target.len < 7 || memcmp(target, "http://", 7) != 0)))
+        return TS_REFUSE_LINE;
+    r->general = true;
+    r->minor = 0;
+    return TS_REFUSE_NONE;
+}
+
+/* PARTIAL, COMPLETE, REFUSED. */
+static enum ts_scan scan_line(struct ts_request *r, const char *buf, size_t len,
+                              const struct ts_limits *limits)
+{
     const char *p = buf + r->at, *const end = buf + len, *from = p;
     enum state state = (enum state)r->state;
+    enum ts_refusal wrong;
     uint32_t line_len, line_end;
     size_t i;
 
@@ -154,30 +151,29 @@ static enum line scan_line(struct ts_request *r, const char *buf, size_t len,
         /* fall through */
     case LINE_VERSION:
         i = offset(buf, p) - (r->target.off + r->target.len + 1);
-        if (i == 0 && (size_t)(end - p) >= sizeof version &&
-            memcmp(p, version, MINOR) == 0 &&
-            (p[MINOR] == '0' || p[MINOR] == '1') && p[8] == '\r' &&
-            p[9] == '\n') {
+        if (i == 0 && end - p >= VERSION_LEN + 2 && is_version(p) &&
+            p[8] == '\r' && p[9] == '\n') {
             r->minor = (uint8_t)(p[MINOR] - '0');
-            i = sizeof version;
+            i = VERSION_LEN + 2;
             p += i;
         }
-        for (; i < sizeof version; i++, p++) {
+        for (; i < VERSION_LEN + 2; i++, p++) {
             if (p == end)
                 goto more;
-            if (i == MINOR && *p == '0')
-                r->minor = 0;
-            else if (*p != version[i])
+            if (i == MINOR && *p >= '0' && *p <= '9')
+                r->minor = (uint8_t)(*p - '0');
+            else if (*p != "HTTP/1.1\r\n"[i])
                 goto odd;
         }
         line_len = offset(buf, p);
         line_end = line_len - 2;
+        wrong = TS_REFUSE_NONE;
         goto ended;
     case LINE_ODD:
         goto odd;
     default:
         TS_ASSERT(0 && "a request line that has not ended");
-        return LINE_IS_REFUSED;
+        return refuse(r, TS_REFUSE_LINE);
     }
 
 odd:
@@ -188,33 +184,46 @@ odd:
     p++;
     line_len = offset(buf, p);
     line_end = line_len - 1;
-    while (line_end > 0 && buf[line_end - 1] == '\r')
-        line_end--; /* as rstrip('\r\n') does */
-    r->odd = true;
+    if (line_end > 0 && buf[line_end - 1] == '\r')
+        line_end--;
+    wrong = line_len > limits->max_request_line
+                ? TS_REFUSE_NONE
+                : look_again(r, buf, buf + line_end);
 
 ended: /* p is after its LF */
     LOOKED(r, p - from);
-    if (line_len > TS_MAX_REQUEST_LINE)
-        return LINE_IS_REFUSED;
+    if (line_len > limits->max_request_line)
+        return refuse(r, TS_REFUSE_LINE_LENGTH);
     r->line = (struct ts_span){0, line_end};
     r->line_len = r->start = r->at = line_len;
+    if (wrong != TS_REFUSE_NONE)
+        return refuse(r, wrong);
     r->state = FIELD_START;
-    if (!r->odd)
-        return LINE_IS_PLAIN;
-    return is_decided_by_line(buf, buf + line_end, limits->bare_09)
-               ? LINE_IS_REFUSED
-               : LINE_IS_ODD;
+    r->form = ts_target_form(buf, r->method.len, buf + r->target.off,
+                             r->target.len, &r->authority);
+    if (TS_UNLIKELY(r->form == TS_TARGET_BAD))
+        return refuse(r, TS_REFUSE_TARGET);
+    r->authority.off += r->target.off;
+    return TS_SCAN_COMPLETE;
 
 more:
     LOOKED(r, end - from);
     r->at = offset(buf, end);
     r->state = (uint8_t)state;
-    return len > TS_MAX_REQUEST_LINE ? LINE_IS_REFUSED : LINE_IS_PARTIAL;
+    return len > limits->max_request_line ? refuse(r, TS_REFUSE_LINE_LENGTH)
+                                          : TS_SCAN_PARTIAL;
 }
 
 /* ---- header lines -------------------------------------------------------- */
 
-/* Plain lines from p on, as many as are whole; returns where the first other
+/* Whether a line is too long that has come to the octet `at`. */
+static bool is_over(const struct ts_request *r, uint32_t at,
+                    const struct ts_limits *limits)
+{
+    return TS_UNLIKELY(at - r->start > limits->max_line);
+}
+
+/* Lines from p on, as many as are whole and right; returns where the first other
  * one begins. All the states of scan_fields() in one go, for lines that leave
  * them no choice; what is unusual, a limit too, is left to them untouched.
  * Apart from them, or the two compete for registers. */
@@ -224,23 +233,29 @@ scan_lines(struct ts_request *r, const char *buf, const char *p,
 {
     struct window w = window_open(limits->simd, p, end);
     uint32_t n_fields = r->n_fields, n_lines = r->n_lines;
+    const char *stop = end; /* no line may end after it */
 
+    if ((size_t)(end - buf) - r->line_len > limits->max_head)
+        stop = buf + r->line_len + limits->max_head;
     for (; n_fields < TS_MAX_FIELDS && n_lines < limits->max_headers;
          n_fields++, n_lines++) {
         struct ts_field *field = &r->fields[n_fields];
         const char *colon = window_skip(&w, WINDOW_TOKEN, p);
         const char *cr = window_skip(&w, WINDOW_TEXT, p);
-        const char *value = colon + 1;
+        const char *value = colon + 1, *value_end = cr;
 
         if (end - cr < 2 || cr[0] != '\r' || cr[1] != '\n' || *colon != ':' ||
-            colon == p || (size_t)(cr + 2 - p) > limits->max_line)
+            colon == p || (size_t)(cr + 2 - p) > limits->max_line ||
+            cr + 2 > stop)
             break;
         while (ts_is_ows(*value)) /* no further than to the CR */
             value++;
+        while (value_end > value && ts_is_ows(value_end[-1]))
+            value_end--;
         field->name.off = offset(buf, p);
         field->name.len = (uint32_t)(colon - p);
         field->value.off = offset(buf, value);
-        field->value.len = (uint32_t)(cr - value);
+        field->value.len = (uint32_t)(value_end - value);
         if (ts_framing_cares(field->name.len))
             ts_framing_field(r, buf, field);
         p = cr + 2;
@@ -258,8 +273,9 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
     const char *p = buf + r->at, *const end = buf + len;
     enum state state = (enum state)r->state;
     struct ts_field *field = &r->fields[r->n_fields];
+    enum ts_refusal wrong;
     const char *from = p;
-    bool blank = false, in_lines = false;
+    bool in_lines = false;
 
     switch (state) {
     case FIELD_START:
@@ -271,15 +287,7 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
             p++;
             goto blank_cr;
         }
-        if (*p == '\n') {
-            p++;
-            blank = true;
-            r->odd = true;
-            goto line_end;
-        }
-        if (r->odd || r->n_fields == TS_MAX_FIELDS)
-            goto odd;
-        /* Once in a call: what it stops at ends the call, or the plain lines.
+        /* Once in a call: what it stops at ends the call, or the whole lines.
          * Not for the first line, which in most short heads is the only one. */
         if (r->n_lines > 0 && !in_lines &&
             window_pays(limits->simd, buf, p, end)) {
@@ -297,8 +305,13 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
             goto more;
         field->name.off = r->start;
         field->name.len = offset(buf, p) - r->start;
-        if (*p != ':' || field->name.len == 0)
-            goto odd;
+        if (*p != ':' || field->name.len == 0) {
+            wrong = *p == '\r'                                 ? TS_REFUSE_FIELD_COLON
+                    : *p == '\n'                               ? TS_REFUSE_FIELD_END
+                    : ts_is_ows(*p) && field->name.len == 0 ? TS_REFUSE_FOLD
+                                                            : TS_REFUSE_FIELD_NAME;
+            goto refuse;
+        }
         p++;
         state = FIELD_OWS;
         /* fall through */
@@ -314,86 +327,91 @@ static enum ts_scan scan_fields(struct ts_request *r, const char *buf,
         p = limits->simd->skip_text(p, end);
         if (p == end)
             goto more;
+        if (*p != '\r') {
+            wrong = *p == '\n' ? TS_REFUSE_FIELD_END : TS_REFUSE_FIELD_VALUE;
+            goto refuse;
+        }
         field->value.len = offset(buf, p) - field->value.off;
-        if (*p != '\r')
-            goto odd;
+        while (field->value.len > 0 &&
+               ts_is_ows(buf[field->value.off + field->value.len - 1]))
+            field->value.len--;
         p++;
         state = FIELD_CR;
         /* fall through */
     case FIELD_CR:
         if (p == end)
             goto more;
-        if (*p != '\n')
-            goto odd;
+        if (*p != '\n') {
+            wrong = TS_REFUSE_FIELD_VALUE;
+            goto refuse;
+        }
         p++;
-        r->n_fields++;
         if (ts_framing_cares(field->name.len))
             ts_framing_field(r, buf, field);
-        goto line_end;
+        if (TS_LIKELY(r->n_fields < TS_MAX_FIELDS))
+            r->n_fields++;
+        else
+            r->general = true;
+        break;
 
     case BLANK_CR:
     blank_cr:
         state = BLANK_CR;
         if (p == end)
             goto more;
-        if (*p != '\n')
-            goto odd;
+        if (*p != '\n') {
+            wrong = TS_REFUSE_FIELD_NAME;
+            goto refuse;
+        }
         p++;
-        blank = true;
-        goto line_end;
-
-    case FIELD_ODD:
-    odd:
-        state = FIELD_ODD;
-        r->odd = true;
-        p = find_lf(p, end);
-        if (p == end)
-            goto more;
-        p++;
-        goto line_end;
+        r->head_len = offset(buf, p);
+        break;
 
     default:
         TS_ASSERT(0 && "a head that has not ended");
-        return TS_SCAN_GENERAL;
+        return refuse(r, TS_REFUSE_FIELD_NAME);
     }
 
-line_end: /* p is after its LF */
+    /* p is after the LF of a line */
     LOOKED(r, p - from);
     from = p;
-    if (offset(buf, p) - r->start > limits->max_line)
-        goto general;
+    if (is_over(r, offset(buf, p), limits))
+        return refuse(r, TS_REFUSE_FIELD_LENGTH);
     r->start = offset(buf, p);
-    if (blank)
-        r->head_len = r->start;
+    if (TS_UNLIKELY(r->start - r->line_len > limits->max_head))
+        return refuse(r, TS_REFUSE_HEAD_LENGTH);
     if (++r->n_lines > limits->max_headers)
-        goto general;
-    if (!blank)
+        return refuse(r, TS_REFUSE_FIELDS);
+    if (r->head_len == 0)
         goto start;
-    if (r->odd)
-        goto general;
     r->state = ENDED;
     ts_framing_settle(r);
-    return TS_SCAN_COMPLETE;
+    return TS_UNLIKELY(r->general) ? TS_SCAN_GENERAL : TS_SCAN_COMPLETE;
 
 more:
     LOOKED(r, end - from);
     r->at = offset(buf, end);
     r->state = (uint8_t)state;
-    if (len - r->start > limits->max_line || len == UINT32_MAX)
-        goto general;
-    return TS_SCAN_PARTIAL;
+    if (len == UINT32_MAX)
+        return refuse(r, TS_REFUSE_HEAD_LENGTH);
+    return is_over(r, r->at, limits) ? refuse(r, TS_REFUSE_FIELD_LENGTH)
+                                     : TS_SCAN_PARTIAL;
 
-general:
-    r->state = ENDED;
-    return TS_SCAN_GENERAL;
+refuse: /* *p is the octet */
+    LOOKED(r, p - from);
+    if (is_over(r, offset(buf, p), limits))
+        wrong = TS_REFUSE_FIELD_LENGTH;
+    return refuse(r, wrong);
 }
 
 /* ---- the header file, in its order --------------------------------------- */
 
 void ts_limits_init(struct ts_limits *limits)
 {
+    limits->max_request_line = TS_MAX_REQUEST_LINE;
     limits->max_line = 65536;
     limits->max_headers = 100;
+    limits->max_head = 65536;
     limits->simd = ts_simd_best();
     limits->bare_09 = false;
 }
@@ -412,15 +430,12 @@ enum ts_scan ts_scan(struct ts_request *r, const char *buf, size_t len,
         len = UINT32_MAX;
     TS_ASSERT(r->state != ENDED && r->at <= len);
     if (r->state <= LINE_ODD) {
-        switch (scan_line(r, buf, len, limits)) {
-        case LINE_IS_PARTIAL:
-            return TS_SCAN_PARTIAL;
-        case LINE_IS_REFUSED:
+        enum ts_scan line = scan_line(r, buf, len, limits);
+        if (line != TS_SCAN_COMPLETE)
+            return line;
+        if (r->general && limits->bare_09) {
             r->state = ENDED;
             return TS_SCAN_GENERAL;
-        case LINE_IS_PLAIN:
-        case LINE_IS_ODD:
-            break;
         }
     }
     return scan_fields(r, buf, len, limits);
@@ -440,14 +455,14 @@ enum ts_scan ts_scan_fields(struct ts_request *r, const char *buf, size_t len,
 enum ts_scan ts_scan_line(struct ts_request *r, const char *buf, size_t len,
                           const struct ts_limits *limits)
 {
-    enum line line;
+    enum ts_scan line;
 
     if (len > UINT32_MAX)
         len = UINT32_MAX;
     TS_ASSERT(r->state <= LINE_ODD && r->at <= len);
     line = scan_line(r, buf, len, limits);
-    if (line == LINE_IS_PARTIAL)
-        return TS_SCAN_PARTIAL;
+    if (line != TS_SCAN_COMPLETE)
+        return line;
     r->state = ENDED;
-    return line == LINE_IS_PLAIN ? TS_SCAN_COMPLETE : TS_SCAN_GENERAL;
+    return r->general ? TS_SCAN_GENERAL : TS_SCAN_COMPLETE;
 }

@@ -15,6 +15,7 @@ enum {
     TS_OCTET_TOKEN = 1,  /* tchar: "!#$%&'*+-.^_`|~", DIGIT, ALPHA */
     TS_OCTET_TARGET = 2, /* 0x21..0x7e: VCHAR */
     TS_OCTET_TEXT = 4,   /* HTAB, 0x20..0x7e, 0x80..0xff: a field value */
+    TS_OCTET_HOST = 8,   /* unreserved, sub-delims: a reg-name but for "%" */
 };
 extern const uint8_t ts_octets[256];
 

@@ -14,12 +14,14 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #if defined(__linux__) && !defined(TS_PORTABLE)
 #define LINUX_CALLS 1
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
 #else
 #define LINUX_CALLS 0
@@ -197,6 +199,23 @@ ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b, size_t blen)
 }
 
 /* ---- Waiting ---- */
+
+uint32_t ts_unacknowledged(int fd)
+{
+#if defined(SIOCOUTQ)
+    int octets = 0;
+    return ioctl(fd, SIOCOUTQ, &octets) == 0 && octets > 0 ? (uint32_t)octets : 0;
+#elif defined(SO_NWRITE)
+    int octets = 0;
+    socklen_t len = sizeof octets;
+    return getsockopt(fd, SOL_SOCKET, SO_NWRITE, &octets, &len) == 0 && octets > 0
+               ? (uint32_t)octets
+               : 0;
+#else
+    (void)fd;
+    return 0;
+#endif
+}
 
 int ts_wait_fd(int fd, bool write, int wake_fd, int64_t timeout_ns)
 {

@@ -60,6 +60,10 @@ ssize_t ts_send(int fd, const void *buf, size_t len);
 ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b,
                  size_t blen);
 
+/* Octets that were sent and the peer has not acknowledged; 0 where the system does
+ * not say. */
+uint32_t ts_unacknowledged(int fd);
+
 enum { TS_WAIT_TIMEOUT = 0, TS_WAIT_READY = 1, TS_WAIT_WOKEN = 2 };
 
 /* Waits until fd can be read (write: written), also when it is at its end or
