@@ -1,42 +1,58 @@
 """Channel: one byte stream to one peer, as the streams see it (see _channel.pyx)."""
 
-from libc.stdint cimport int64_t
-from turboserver._native cimport ts_cork, ts_in
+from libc.stdint cimport int64_t, uint64_t
+from turboserver._native cimport ts_body, ts_in, ts_refusal
+from turboserver._rules cimport Rules
+
+
+cdef enum Mute:
+    MUTE_NOT
+    MUTE            # an answer has been written to which there is no body
+    MUTE_INTERIM    # 1xx has: the answer, by hand, may come, but no body
 
 
 cdef class Channel:
     cdef ts_in *buffer      # incoming octets; NULL once the channel is closed
-    cdef ts_in own          # ... in a SocketChannel they are here
+    cdef ts_body *body      # what of them is the request's that is being handled
+    cdef Rules rules
+    cdef int64_t content    # octets of a chunked body that were handed out
     cdef object sock        # the Python socket, where there is one
+    cdef uint64_t hurry_ns  # no wait lasts beyond this (monotonic); 0: no such point
     cdef bint parked        # the event loop's: no thread of the program may read
+    cdef bint heading       # a request is awaited, or its head
+    cdef bint own_loop      # the program's own code reads the request lines: what it reads
+                            # after an answer, at the end of a body, is the next request
+    cdef int64_t requests   # that have been accepted
+    cdef bint last          # the present one is the last: its answer is to say so
+    cdef bint answered      # octets of an answer to the present request were written
+    cdef Mute mute          # what is written is dropped
+    cdef int status         # ... whose status this is, if it has been told; 0
 
     cdef int handle(self) except -1
     cdef int64_t patience(self) except -2
     cdef int settle(self) except -1
-    cdef int wait_readable(self) except -1
+    cdef bint wait_readable(self) except -1
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2
     cdef Py_ssize_t refill(self) except -2
+    cdef Py_ssize_t shown(self) except -2
     cdef int took(self, const char *data, Py_ssize_t n) except -1
+    cdef int begin_body(self, int kind, int64_t length) except -1
+    cdef bint pass_over(self)
+    cdef int begin_head(self) except -1
+    cdef bint is_answered(self)
+    cdef bint next_request(self) except -1
+    cdef bint wants_request(self) except -1
+    cdef int cut_off(self) except -1
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1
     cdef int send_part(self, const char *data, Py_ssize_t n) except -1
     cdef int flush(self) except -1
     cdef int expose(self) except -1
     cdef object socket(self)
     cdef int shut(self) except -1
-
-
-cdef class SocketChannel(Channel):
-    cdef bint keeps_open    # counts as a file of the socket
-    # Of the two of a connection, if both are ours:
-    cdef SocketChannel writing  # the reader's: what is written with
-    cdef ts_in *reading         # the writer's: what was received; NULL when that is closed
-    cdef ts_cork cork           # the writer's
-    cdef bint corked            # ... may be held
-
-    cdef Py_ssize_t wait_for_more(self) except -2
-    cdef int send_now(self, const char *data, Py_ssize_t n) except -1
+    cdef int linger(self, wfile) except -1
 
 
 # Waits until fd is readable (writable); signals are looked at. False: timed out.
 cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1
 cdef object os_error(int number)
+cdef object body_error(ts_refusal why)

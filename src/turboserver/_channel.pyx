@@ -1,30 +1,20 @@
 """Channel: one byte stream to one peer, below rfile and wfile.
 
-Two kinds exist: the engine's Connection (_connection.pyx), and SocketChannel here,
-for the blocking lane, over a socket that Python owns. A channel belongs to the thread
-that runs its handler; `send_all` may be called by any thread that holds the GIL.
+Two kinds exist: the engine's Connection (_connection.pyx), and SocketChannel
+(_socket_channel.pyx), for the other lanes, over a socket that Python owns. A channel
+belongs to the thread that runs its handler; `send_all` may be called by any thread that
+holds the GIL. Here is what they share: receiving, and where the request's body ends.
 
-Octets only. What may not live here: file semantics (_stream.pyx), HTTP.
+What may not live here: file semantics (_stream.pyx), what a request means.
 """
 
 import os
-from socket import AF_INET, AF_INET6, SOCK_STREAM
 
-from libc.errno cimport EAGAIN, EBADF, EINTR
-from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.errno cimport EAGAIN, EINTR
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from cpython.exc cimport PyErr_CheckSignals
-from turboserver._native cimport (
-    TS_IN_FIRST, TS_PATIENCE_FROM, TS_WAIT_TIMEOUT, ts_cork_done, ts_cork_push, ts_corks, ts_corks_forked,
-    ts_corks_new, ts_gate, ts_gate_enter, ts_gate_leave, ts_in_free, ts_in_reserve, ts_in_unread,
-    ts_monotonic_ns, ts_patience, ts_patience_set, ts_recv, ts_recv_wait, ts_send,
-    ts_send_more, ts_wait_fd,
-)
-
-
-# Octets that the engine had read before it found that a connection is not for it:
-# socket -> bytes. Only while a handler class is changed under a running server.
-PRELOADED = {}
+from turboserver._native cimport *
+from turboserver.errors import BodyError
 
 
 cdef object os_error(int number):
@@ -52,6 +42,11 @@ cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1:
         return result != TS_WAIT_TIMEOUT
 
 
+cdef object body_error(ts_refusal why):
+    """The exception that a handler meets for a refusal of its body."""
+    return BodyError(ts_refusal_reason(why).decode(), ts_refusal_status(why))
+
+
 cdef class Channel:
 
     cdef int handle(self) except -1:
@@ -66,7 +61,7 @@ cdef class Channel:
         """Called before waiting for the peer: what was written must be out."""
         return 0
 
-    cdef int wait_readable(self) except -1:
+    cdef bint wait_readable(self) except -1:
         """After -EAGAIN: False if it may not wait. TimeoutError, OSError; ValueError if the
         channel went away meanwhile."""
         cdef int64_t patience
@@ -115,9 +110,106 @@ cdef class Channel:
             if not self.wait_readable():
                 return -1
 
+    # ---- the body -----------------------------------------------------------
+
+    cdef Py_ssize_t shown(self) except -2:
+        """How many of the buffered octets, from the first unread one on, are the reader's.
+        0: more have to be received. -1: the body has ended. BodyError."""
+        cdef ts_in *b = self.buffer
+        cdef uint8_t kind = self.body.kind
+        cdef size_t skip = 0, n = 0
+        if kind == TS_BODY_NONE:
+            if not (self.own_loop and self.is_answered()):
+                return -1
+            self.begin_head()
+            kind = TS_BODY_OPAQUE
+        if kind == TS_BODY_BAD:
+            raise body_error(TS_REFUSE_BODY_CHUNKED)
+        if b.pos == b.end:
+            return 0
+        ts_body_peek(self.body, b.data + b.pos, ts_in_unread(b), &self.rules.c.chunks, &skip, &n)
+        b.pos += <uint32_t>skip
+        if n > 0:
+            if kind == TS_BODY_CHUNKED and 0 <= self.rules.c.body_max <= self.content:
+                raise body_error(TS_REFUSE_BODY_LENGTH)
+            return n
+        return 0 if self.body.kind == kind else self.shown()
+
     cdef int took(self, const char *data, Py_ssize_t n) except -1:
-        """n octets went to the handler."""
+        """n octets of what was shown, from the first on, went to the reader."""
+        self.content += n
+        ts_body_took(self.body, data, n, &self.rules.c.chunks)
         return 0
+
+    cdef int begin_body(self, int kind, int64_t length) except -1:
+        """A head has been parsed: what comes after it."""
+        ts_body_begin(self.body, <ts_body_kind>kind, length)
+        self.body.decode = kind == TS_BODY_CHUNKED and self.rules.decode
+        self.heading = False
+        self.content = 0
+        return 0
+
+    cdef int cut_off(self) except -1:
+        """The stream has ended: BodyError if that is in the middle of a body."""
+        if self.body.kind == TS_BODY_LENGTH or self.body.kind == TS_BODY_CHUNKED:
+            raise body_error(TS_REFUSE_BODY_CUT_OFF)
+        return 0
+
+    cdef bint pass_over(self):
+        """Drop what is left of the body, so that the next request begins. False: there is
+        too much of it, or it does not come, or its end is unknown."""
+        cdef ts_in *b = self.buffer
+        cdef size_t skip
+        cdef int64_t budget = self.rules.c.drain_max
+        self.hurry_ns = ts_monotonic_ns() + self.rules.c.drain_ns
+        try:
+            while True:
+                if b.pos < b.end:
+                    skip = ts_body_skip(self.body, b.data + b.pos, ts_in_unread(b),
+                                        &self.rules.c.chunks)
+                    b.pos += <uint32_t>skip
+                    budget -= <int64_t>skip
+                if ts_body_done(self.body):
+                    return True
+                if self.body.kind not in (TS_BODY_LENGTH, TS_BODY_CHUNKED) or budget < 0:
+                    return False
+                if self.refill() <= 0:
+                    return False
+        except (OSError, ValueError):
+            return False
+        finally:
+            self.hurry_ns = 0
+
+    cdef int begin_head(self) except -1:
+        """The head of the next request is what comes."""
+        ts_body_begin(self.body, TS_BODY_OPAQUE, 1)
+        self.heading = True
+        self.answered = False
+        self.mute = MUTE_NOT
+        self.status = 0
+        return 0
+
+    cdef bint is_answered(self):
+        return self.answered
+
+    cdef bint next_request(self) except -1:
+        """The next request is to begin. False: none can come any more."""
+        if self.heading:
+            return True
+        if self.body.kind == TS_BODY_OPAQUE and self.body.left != 0 or not self.pass_over():
+            return False
+        self.begin_head()
+        return True
+
+    cdef bint wants_request(self) except -1:
+        """A line is wanted as long as a request line may be. False: there is none."""
+        if self.body.kind == TS_BODY_OPAQUE and self.body.left != 0:
+            return True     # it is what comes, or else the stream is the handler's for good
+        if not ts_body_done(self.body) and not self.is_answered() and self.body.kind != TS_BODY_BAD:
+            return True     # a line of the body
+        return self.next_request()
+
+    # ---- writing --------------------------------------------------------------
 
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         raise NotImplementedError
@@ -143,185 +235,6 @@ cdef class Channel:
         """One of the streams was closed."""
         return 0
 
-
-# What waits in the kernel for more to be sent with it (csrc/cork.h); NULL: nothing does.
-cdef ts_corks *CORKS = NULL
-if ts_corks_new(&CORKS) != 0:
-    CORKS = NULL
-
-
-# Before the GIL, for threads that have waited for their client.
-cdef ts_gate GATE
-memset(&GATE, 0, sizeof(GATE))
-
-
-def _forked():
-    memset(&GATE, 0, sizeof(GATE))
-    if CORKS != NULL:
-        ts_corks_forked(CORKS)
-
-os.register_at_fork(after_in_child=_forked)
-
-
-PATIENCE_FROM = TS_PATIENCE_FROM
-
-
-def be_patient():
-    """From now on this thread waits for its turn (csrc/patience.h)."""
-    cdef ts_patience patience
-    memset(&patience, 0, sizeof(patience))
-    ts_patience_set(&patience, True)
-
-
-def channels(sock):
-    """The channels of rfile and wfile over a connected socket.socket."""
-    cdef SocketChannel reader = SocketChannel(sock, True)
-    cdef SocketChannel writer = SocketChannel(sock, False)
-    reader.writing = writer
-    if CORKS != NULL and sock.family in (AF_INET, AF_INET6) and sock.type == SOCK_STREAM:
-        writer.reading = &reader.own
-    return reader, writer
-
-
-cdef class SocketChannel(Channel):
-    """The channel of a plain socket.socket: its time-out counts. What is written is the
-    kernel's at once, and may wait there, for a millisecond, for what follows it.
-
-    With keep_open it keeps the socket open until it is closed itself, as the files of
-    socket.makefile() do.
-    """
-
-    def __cinit__(self, sock, bint keep_open):
-        self.sock = sock
-        self.buffer = &self.own
-        self.keeps_open = keep_open
-        if keep_open:
-            sock._io_refs += 1
-            octets = PRELOADED.pop(sock, b"") if PRELOADED else b""
-            if octets:
-                if ts_in_reserve(&self.own, <uint32_t>len(octets)) != 0:
-                    raise MemoryError
-                memcpy(self.own.data, <char *>octets, len(octets))
-                self.own.end = <uint32_t>len(octets)
-
-    def __del__(self):
-        self.shut()
-
-    def __dealloc__(self):
-        ts_in_free(&self.own)
-
-    cdef int handle(self) except -1:
-        cdef int fd
-        if self.sock is None:
-            raise ValueError("I/O operation on closed file.")
-        fd = self.sock.fileno()
-        if fd < 0:
-            raise os_error(EBADF)
-        return fd
-
-    cdef int64_t patience(self) except -2:
-        timeout = self.sock.gettimeout()
-        return -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
-
-    cdef int settle(self) except -1:
-        return self.writing.flush() if self.writing is not None else 0
-
-    cdef Py_ssize_t refill(self) except -2:
-        # Between requests there is nothing to read: waiting at once saves two system calls.
-        if self.own.pos != self.own.end or self.patience() >= 0:
-            return Channel.refill(self)
-        return self.wait_for_more()
-
-    cdef Py_ssize_t wait_for_more(self) except -2:
-        """refill() of an empty buffer, for a socket without a time-out."""
-        cdef char space[TS_IN_FIRST]
-        cdef ts_in *b = &self.own
-        cdef Py_ssize_t got
-        cdef int fd
-        self.settle()
-        while True:
-            fd = self.handle()
-            with nogil:
-                got = ts_recv_wait(fd, space, TS_IN_FIRST)
-                ts_gate_enter(&GATE)
-            ts_gate_leave(&GATE)
-            self.handle()       # it may have been closed meanwhile
-            if got == -EINTR:
-                PyErr_CheckSignals()
-                continue
-            if got == -EAGAIN:  # the program has made the descriptor non-blocking
-                return Channel.refill(self)
-            if got < 0:
-                raise os_error(<int>-got)
-            if b.pos == b.end:  # else another thread was here, and these come after its
-                b.head = b.pos = b.end = 0
-            if ts_in_reserve(b, <uint32_t>got if b.data != NULL else TS_IN_FIRST) != 0:
-                raise MemoryError
-            memcpy(b.data + b.end, space, got)
-            b.end += <uint32_t>got
-            return got
-
-    cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
-        cdef Py_ssize_t sent
-        if self.reading != NULL and n > 0:
-            self.corked = True
-            sent = ts_send_more(CORKS, &self.cork, self.handle(), data, n)
-            if sent == n:
-                return 0
-            if sent > 0:
-                data += sent
-                n -= sent
-        return self.send_now(data, n)
-
-    cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
-        # Answers to what came together leave together.
-        if self.reading != NULL and ts_in_unread(self.reading) > 0:
-            return self.send_part(data, n)
-        return self.send_now(data, n)
-
-    cdef int flush(self) except -1:
-        if self.corked:
-            self.corked = False
-            ts_cork_push(CORKS, &self.cork)
-        return 0
-
-    cdef int send_now(self, const char *data, Py_ssize_t n) except -1:
-        # As socket.sendall(): the time-out is for the whole.
-        cdef Py_ssize_t sent
-        cdef int64_t patience = self.patience()
-        cdef int64_t deadline = -1
-        cdef int64_t left = -1
-        while n > 0:
-            sent = ts_send(self.handle(), data, n)
-            if sent >= 0:
-                data += sent
-                n -= sent
-                continue
-            if sent != -EAGAIN:
-                raise os_error(<int>-sent)
-            if patience == 0:
-                raise os_error(EAGAIN)
-            if patience > 0:
-                if deadline < 0:
-                    deadline = <int64_t>ts_monotonic_ns() + patience
-                left = deadline - <int64_t>ts_monotonic_ns()
-                if left <= 0:
-                    raise TimeoutError("timed out")
-            if not wait_ready(self.handle(), True, left):
-                raise TimeoutError("timed out")
-        if self.corked:
-            self.corked = False
-            ts_cork_done(CORKS, &self.cork)
-        return 0
-
-    cdef int shut(self) except -1:
-        sock, self.sock = self.sock, None
-        if self.writing is not None:
-            self.writing.reading = NULL
-            self.writing = None
-        self.flush()
-        if sock is not None:
-            ts_in_free(&self.own)
-            if self.keeps_open:
-                sock._decref_socketios()
+    cdef int linger(self, wfile) except -1:
+        """The connection is about to be closed."""
         return 0

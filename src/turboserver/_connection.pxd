@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from turboserver._channel cimport Channel
-from turboserver._native cimport ts_conn, ts_head, ts_leader, ts_request, ts_worker
+from turboserver._native cimport ts_conn, ts_head, ts_leader, ts_reactor, ts_request, ts_worker
 from turboserver._handlers cimport HandlerInfo
 from turboserver._stream cimport RequestReader, ResponseWriter
 
@@ -26,6 +26,7 @@ cdef enum Stage:
 
 cdef class Connection(Channel):
     cdef ts_conn *c                 # NULL once closed
+    cdef ts_reactor *r
     cdef ts_leader *leader          # NULL: no monitor
     cdef ts_worker *worker          # inside a handler: whose
     cdef object server
@@ -54,6 +55,7 @@ cdef class Connection(Channel):
     cdef int forget_request(self) except -1
     cdef char *head_start(self)
     cdef object text(self, uint32_t off, uint32_t length)
+    cdef object authority(self)
     cdef object supply(self, int which)
     cdef object lacks(self, name)
     cdef object supply_requestline(self)
@@ -69,6 +71,9 @@ cdef class Connection(Channel):
 cdef inline bint shadows(Connection conn, tuple names):
     """Whether the program has assigned one of the names on the handler."""
     return PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS and assigned(conn.attrs, names)
+
+
+cdef tuple VERSIONS                 # of HTTP/1, by the minor number
 
 
 cdef bint assigned(dict attrs, tuple names)

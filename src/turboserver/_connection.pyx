@@ -21,15 +21,11 @@ from cpython.dict cimport PyDict_Contains, PyDict_SetItem
 from cpython.ref cimport PyObject, Py_REFCNT
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EAGAIN, EBADF
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from turboserver._channel cimport Channel, os_error, wait_ready
+from turboserver._channel cimport Channel, MUTE_NOT, body_error, os_error, wait_ready
 from turboserver._headers cimport build_headers
-from turboserver._native cimport (
-    TS_IN_FIRST, TS_OUT_BLOCKED, TS_OUT_FIRST, TS_OUT_KEPT, TS_OUT_SENT, TS_SCAN_COMPLETE,
-    ts_conn_fill, ts_conn_took, ts_handler_dirty, ts_head, ts_head_free, ts_in_unread,
-    ts_out_flush, ts_out_unsent, ts_out_write, ts_recv,
-)
+from turboserver._native cimport *
 from turboserver._stream cimport RequestReader, ResponseWriter
 
 
@@ -44,9 +40,19 @@ cdef extern from *:
     bint FREE_THREADED "TS_FREE_THREADED"
 
 
+cdef tuple VERSIONS = tuple([f"HTTP/1.{minor}" for minor in range(10)])
+
 # Assigned anew for every request by the original's parsing.
 cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
                           "request_version", "headers", "close_connection")
+
+
+cdef int64_t wait_until(uint64_t due):
+    """How long a wait is that ends then (monotonic, ns); -1: for ever."""
+    cdef uint64_t now = ts_monotonic_ns()
+    if due == UINT64_MAX:
+        return -1
+    return <int64_t>(due - now) if due > now else 1
 
 
 # How long an answer may wait for its client when the server ends.
@@ -86,13 +92,31 @@ cdef class Connection(Channel):
     cdef int settle(self) except -1:
         return self.flush()
 
+    cdef bint wait_readable(self) except -1:
+        cdef int64_t own
+        cdef uint64_t due
+        self.settle()
+        own = self.patience()
+        if own >= 0 or self.body.kind == TS_BODY_OPAQUE or self.hurry_ns != 0:
+            return Channel.wait_readable(self)
+        due = ts_reactor_wait_begins(self.r, self.c, False)
+        if not wait_ready(self.handle(), False, wait_until(due)):
+            raise body_error(TS_REFUSE_BODY_SLOW)
+        if self.buffer == NULL or self.parked:
+            raise ValueError("I/O operation on closed file.")
+        ts_reactor_wait_ended(self.c, False)
+        return True
+
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
         cdef Py_ssize_t got
         if self.c.eof:
             return 0
         got = Channel.receive(self, into, n)
-        if got == 0 and self.c != NULL:
-            self.c.eof = True
+        if self.c != NULL:
+            if got == 0:
+                self.c.eof = True
+            elif got > 0:
+                self.c.input_clock.moved += got
         return got
 
     cdef Py_ssize_t refill(self) except -2:
@@ -116,18 +140,17 @@ cdef class Connection(Channel):
             if c.eof:
                 return 0
             if c.input.end - c.input.pos > before:
-                return c.input.end - c.input.pos - before
+                before = c.input.end - c.input.pos - before
+                c.input_clock.moved += before
+                return before
             if not self.wait_readable():
                 return -1
             c = self.c
 
-    cdef int took(self, const char *data, Py_ssize_t n) except -1:
-        ts_conn_took(self.c, data, n)
-        return 0
-
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         cdef size_t taken = 0
         cdef int result
+        self.answered = True
         while True:
             self.handle()
             result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
@@ -174,9 +197,19 @@ cdef class Connection(Channel):
         cdef int64_t patience = self.patience()
         if patience == 0:
             raise os_error(EAGAIN)
-        if not wait_ready(self.handle(), True, patience):
-            raise TimeoutError("timed out")
+        while True:
+            if patience < 0:
+                wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
+            else:
+                wait = patience
+            if wait_ready(self.handle(), True, wait):
+                break
+            self.handle()
+            if patience >= 0 or not ts_reactor_wait_ended(self.c, True):
+                raise TimeoutError("timed out")
         self.handle()
+        if patience < 0:
+            ts_reactor_wait_ended(self.c, True)
         return 0
 
     cdef int expose(self) except -1:
@@ -245,6 +278,7 @@ cdef class Connection(Channel):
     cdef int begin(self) except -1:
         """A new request is in the buffer."""
         self.forget_request()
+        self.begin_head()
         self.close_connection = True
         self.stage = STAGE_FRESH if self.c.scan == TS_SCAN_COMPLETE else STAGE_GENERAL
         return 0
@@ -290,11 +324,11 @@ cdef class Connection(Channel):
                         self.path = "/" + self.path.lstrip("/")
                 return self.path
             if which == REQUEST_VERSION:
-                return "HTTP/1.1" if self.c.req.minor else "HTTP/1.0"
+                return VERSIONS[self.c.req.minor]
             if which == HEADERS:
                 if self.headers is None:
                     self.headers = build_headers(
-                        self.head_start(), self.c.req, self.handler.MessageClass)
+                        self.head_start(), self.c.req, self.handler.MessageClass, self.authority())
                 return self.headers
             if which == REQUESTLINE:
                 return self.supply_requestline()
@@ -304,6 +338,12 @@ cdef class Connection(Channel):
 
     cdef object lacks(self, name):
         return AttributeError(f"{type(self.handler).__name__!r} object has no attribute {name!r}")
+
+    cdef object authority(self):
+        """What takes the place of Host (RFC 9112, 3.2.2); None: nothing does."""
+        if self.c.req.form != TS_TARGET_ABSOLUTE:
+            return None
+        return self.text(self.c.req.authority.off, self.c.req.authority.len)
 
     cdef object supply_requestline(self):
         if self.requestline is None:
@@ -342,7 +382,7 @@ cdef class Connection(Channel):
         memset(&self.head, 0, sizeof(self.head))
         self.head_seen = True
         try:
-            return self.send_all(head.data, head.len) if head.len > 0 else 0
+            return self.send_all(head.data, head.len) if head.len > 0 and self.mute == MUTE_NOT else 0
         finally:
             if SPARE.data == NULL and head.cap <= SPARE_MAX and not FREE_THREADED:
                 SPARE = head

@@ -2,6 +2,7 @@
 
 from turboserver._connection cimport Connection
 from turboserver._handlers cimport HandlerInfo
+from turboserver._rules cimport Rules
 from turboserver._native cimport ts_conn, ts_leader, ts_reactor, ts_task, ts_turn, ts_worker
 
 
@@ -11,20 +12,20 @@ cdef class Dispatcher:
     cdef ts_reactor *r          # the engine's, as long as it serves
     cdef ts_leader *leader
     cdef HandlerInfo info       # of the handler class as it was last looked at
-    cdef object max_line        # http.client's limits, as the reactor has them
-    cdef object max_headers
+    cdef Rules rules            # its, as the reactor has them
     cdef bint calls_verify      # verify_request is overridden
     cdef bint calls_shutdown    # shutdown_request or close_request is
     cdef bint calls_actions     # service_actions is
     cdef object fatal           # what a handler raised that ends serve_forever()
 
     cdef int prepare(self) except -1
-    cdef int fresh_limits(self) except -1
-    cdef bint limits_hold(self)
+    cdef int fresh_rules(self) except -1
+    cdef bint rules_hold(self)
     cdef Connection connection_for(self, ts_conn *c)
     cdef int make_handler(self, Connection conn) except -1
     cdef bint handle(self, Connection conn, ts_task task, bint first)
     cdef int run_plain(self, Connection conn) except -1
+    cdef int too_slow(self, Connection conn) except -1
     cdef bint verified(self, Connection conn)
     cdef int failed(self, Connection conn) except -1
     cdef int report(self, request, client_address) except -1

@@ -9,23 +9,25 @@ threading.excepthook, or (single worker, not an Exception) in `fatal`, for run()
 What may not live here: threads and who leads (_engine.pyx), parsing, streams.
 """
 
-import http.client
 import http.server
-import io
+from http import HTTPStatus
 import sys
 import threading
 
-from cpython.dict cimport PyDict_Contains, PyDict_GetItemWithError
+from cpython.dict cimport PyDict_Contains
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 from turboserver._address cimport address_of
 from turboserver._connection cimport (
-    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_NONE, set_latest, shadows,
+    Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, set_latest, shadows,
 )
 from turboserver._handlers cimport HandlerInfo, nanoseconds, study
 from turboserver._native cimport *
-from turboserver._request cimport parse_plain
+from turboserver._request cimport parse_plain, refuse_for
+from turboserver._request import refuse_body
+from turboserver._rules cimport rules_of
+from turboserver.errors import BodyError
 
 
 cdef extern from "Python.h":
@@ -36,20 +38,9 @@ cdef extern from "Python.h":
 cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.handle_one_request
 
 cdef dict METHODS = {}      # octets of a method -> "do_" + method; bounded
-cdef dict CLIENT = vars(http.client)
 cdef object MISSING = object()
 # What may be assigned on a handler object and matters to finish().
 cdef tuple FINISH_NAMES = ("rfile", "wfile", "finish")
-
-
-def _reads_no_header_of_09():
-    """Whether this Python's http.server takes "GET /path" for all of a request."""
-    handler = http.server.BaseHTTPRequestHandler.__new__(http.server.BaseHTTPRequestHandler)
-    handler.raw_requestline = b"GET /\r\n"
-    handler.rfile = io.BytesIO(b"\r\n")
-    return handler.parse_request() and handler.rfile.tell() == 0
-
-cdef bint BARE_09 = _reads_no_header_of_09()
 
 
 cdef object method_name(char *octets, uint32_t n):
@@ -70,30 +61,29 @@ cdef class Dispatcher:
     cdef int prepare(self) except -1:
         """Before serving: what is overridden where. RuntimeError if the server is not
         for the reactor lane."""
-        self.fresh_limits()
         self.info = study(self.server, self.server.RequestHandlerClass)
         if self.info is None:
             raise RuntimeError("this server is not for the reactor lane")
+        self.fresh_rules()
         hooks = self.info.decision.server_hooks
         self.calls_verify = "verify_request" in hooks
         self.calls_shutdown = not hooks.isdisjoint(("shutdown_request", "close_request"))
         self.calls_actions = "service_actions" in hooks
         return 0
 
-    cdef int fresh_limits(self) except -1:
-        """http.client's limits, which programs change, for the next scans. A request that
-        was scanned under others is scanned again when its handler is about to run."""
-        if not self.limits_hold():
-            self.max_line = CLIENT["_MAXLINE"]
-            self.max_headers = CLIENT["_MAXHEADERS"]
-            self.r.limits.max_line = min(self.max_line, 0x7fffffff)
-            self.r.limits.max_headers = min(self.max_headers, 0x7fffffff)
-            self.r.limits.bare_09 = BARE_09
+    cdef int fresh_rules(self) except -1:
+        """The handler class's limits and http.client's, which programs change, for what comes.
+        A request that was scanned under others is scanned again when its handler is about
+        to run."""
+        if not self.info.rules.holds():
+            self.info.rules = rules_of(self.info.cls)
+        self.rules = self.info.rules
+        if ts_reactor_set_rules(self.r, &self.rules.c) != 0:
+            raise MemoryError
         return 0
 
-    cdef inline bint limits_hold(self):
-        return (PyDict_GetItemWithError(CLIENT, "_MAXLINE") == <PyObject *>self.max_line
-                and PyDict_GetItemWithError(CLIENT, "_MAXHEADERS") == <PyObject *>self.max_headers)
+    cdef inline bint rules_hold(self):
+        return self.rules is self.info.rules and self.rules.holds()
 
     cdef Connection connection_for(self, ts_conn *c):
         cdef Connection conn
@@ -111,6 +101,9 @@ cdef class Dispatcher:
         conn.server = self.server
         conn.client_address = address_of(&c.peer)
         conn.info = self.info
+        conn.r = self.r
+        conn.body = &c.body
+        conn.rules = self.rules
         conn.timeout_ns = self.info.timeout_ns
         conn.parked = True
         Py_INCREF(conn)     # the ts_conn's
@@ -133,7 +126,7 @@ cdef class Dispatcher:
                 raise TypeError(f"{info.factory!r} did not call BaseRequestHandler.__init__")
         if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
             conn.timeout_ns = nanoseconds(conn.handler.timeout)
-            conn.c.idle_ns = max(conn.timeout_ns, 0)
+            conn.c.timeout_ns = max(conn.timeout_ns, 0)
         return 0
 
     cdef bint handle(self, Connection conn, ts_task task, bint first):
@@ -148,11 +141,19 @@ cdef class Dispatcher:
                 info = study(self.server, info.factory)
                 if info is not None:
                     conn.info = info
+                    if self.info.cls is info.cls:
+                        self.info = info
                 info = conn.info
-            if first and not self.limits_hold():
-                self.fresh_limits()
-                task = ts_reactor_rescan(self.r, conn.c)
+            if first and not self.rules_hold():
+                self.fresh_rules()
+                if task != TS_TASK_SLOW:
+                    task = ts_reactor_rescan(self.r, conn.c)
+            if conn.rules is not self.rules:
+                conn.rules = self.rules
             conn.begin()
+            if task == TS_TASK_SLOW:
+                self.too_slow(conn)
+                return False
             if info.oneshot:
                 conn.handler.handle()
                 return False
@@ -170,6 +171,7 @@ cdef class Dispatcher:
                 return False    # closed by the program, perhaps by finish()
             if shadows(conn, ("rfile", "handle_one_request")):
                 # The next request is not for us to read: the original's loop.
+                conn.own_loop = True
                 while not conn.handler.close_connection:
                     conn.handler.handle_one_request()
                 return False
@@ -216,14 +218,24 @@ cdef class Dispatcher:
             else:
                 method = getattr(handler, name, MISSING)
                 if method is MISSING:
-                    handler.send_error(501, "Unsupported method (%r)" % handler.command)
+                    handler.send_error(HTTPStatus.NOT_IMPLEMENTED, "Unsupported method (%r)" % handler.command)
                     return 0
                 method()
             if shadows(conn, ("wfile",)):
                 handler.wfile.flush()
+        except BodyError as error:
+            refuse_body(handler, error)
         except TimeoutError as error:
             handler.log_error("Request timed out: %r", error)
             handler.close_connection = True
+        return 0
+
+    cdef int too_slow(self, Connection conn) except -1:
+        """The head of a request is not there in time: 408."""
+        handler = conn.handler
+        conn.stage = STAGE_GENERAL
+        handler.requestline = handler.request_version = handler.command = ""
+        refuse_for(handler, TS_REFUSE_HEAD_SLOW)
         return 0
 
     cdef bint verified(self, Connection conn):

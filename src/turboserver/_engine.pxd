@@ -1,5 +1,6 @@
 """Engine: threads, leadership, the loop (see _engine.pyx)."""
 
+from libc.stdint cimport uint64_t
 from turboserver._connection cimport Connection
 from turboserver._dispatch cimport Dispatcher
 from turboserver._native cimport *
@@ -14,6 +15,7 @@ cdef class Engine:
     cdef readonly bint threaded
     cdef Dispatcher dispatcher
     cdef bint ended             # its threads are going: no use for another serving
+    cdef bint idle_end          # connections without a request are to end
     cdef bint forked            # in the child of a fork: inert
     cdef object threads         # live thread objects
     cdef object serving         # the thread in serve_forever(), or None
@@ -21,6 +23,8 @@ cdef class Engine:
     cdef object __weakref__
 
     cdef bint shutdown_requested(self) except -1
+    cdef int serve_on(self, uint64_t end) except -1
+    cdef int end_idle(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int lead(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
     cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1

@@ -13,6 +13,7 @@ What may not live here: what a request means (_dispatch.pyx), the public classes
 
 import atexit
 import os
+import resource
 import socket
 import sys
 import threading
@@ -22,11 +23,11 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.errno cimport EINVAL
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from turboserver._address cimport address_of
 from turboserver._channel cimport os_error
-from turboserver._channel import PRELOADED
+from turboserver._socket_channel import PRELOADED
 from turboserver._connection cimport Connection, set_latest
 from turboserver._dispatch cimport Dispatcher
 from turboserver._handlers cimport nanoseconds
@@ -45,6 +46,19 @@ DEFAULT_MAX_THREADS = 1000
 
 # Live engines, for the child of a fork.
 cdef object ENGINES = weakref.WeakSet()
+
+
+# Descriptors that are left to the program where the number of connections has no other bound.
+SPARE_DESCRIPTORS = 64
+
+
+def most_connections(server):
+    """How many connections a server may have open; 0: any number."""
+    most = getattr(server, "turbo_max_connections", None)
+    if most is None:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = 0 if limit == resource.RLIM_INFINITY else max(limit - SPARE_DESCRIPTORS, 1)
+    return min(most, 0x7fffffff)
 
 
 class EngineThreads:
@@ -121,7 +135,10 @@ cdef class Engine:
         cdef int failed
         self.dispatcher.prepare()
         self.r.announce = self.dispatcher.calls_verify or self.dispatcher.info.asks_timeout
-        self.r.idle_timeout_ns = max(self.dispatcher.info.timeout_ns, 0)
+        self.r.timeout_ns = max(self.dispatcher.info.timeout_ns, 0)
+        self.r.max_open = most_connections(self.server)
+        self.r.max_per_address = getattr(self.server, "turbo_max_connections_per_address", None) or 0
+        ts_reactor_drain(self.r, False, False)
         if self.ended or self.forked or self.r.stopping:
             return False
         failed = ts_set_nonblock(fd, True, NULL)
@@ -146,6 +163,73 @@ cdef class Engine:
         self.serving = None
         if EXITING:
             self.finish_handlers()
+
+    def drain(self):
+        """From now on a connection ends with its next answer, unless more requests of it have
+        been read. Wakes run(). Any thread."""
+        if not self.forked:
+            ts_reactor_drain(self.r, True, False)
+            ts_reactor_wake(self.r)
+
+    def finish(self, timeout):
+        """End every connection without a request, and the others when what has been read of
+        them is answered; wait for that for `timeout` seconds (None: for ever). In the thread
+        that called serve_forever(), which accepts no more."""
+        cdef uint64_t end = UINT64_MAX
+        if self.forked:
+            return
+        if timeout is not None:
+            end = ts_monotonic_ns() + <uint64_t>(<double>timeout * 1e9)
+        ts_reactor_drain(self.r, True, True)
+        self.idle_end = True
+        ts_reactor_wake(self.r)
+        if not self.threaded:
+            self.serve_on(end)
+        while self.threaded and self.r.n_open > 0 and self.threads and ts_monotonic_ns() < end:
+            self.done.wait(0.02)
+
+    cdef int serve_on(self, uint64_t end) except -1:
+        """Serve the connections that are open, in this thread, until there is none, or the
+        time has come."""
+        cdef ts_worker *worker = ts_worker_join(self.leader)
+        cdef ts_turn turn
+        cdef ts_conn *c
+        cdef ts_task task
+        if worker == NULL:
+            return 0
+        memset(&turn, 0, sizeof(turn))
+        try:
+            ts_lead_wait(self.leader, worker, 0)
+            while ts_monotonic_ns() < end and not self.forked:
+                self.end_idle(worker, &turn)
+                if self.r.n_open == 0:
+                    break
+                c = NULL
+                with nogil:
+                    task = ts_reactor_next(self.r, &turn, True, SIGNAL_NS, &c)
+                    ts_worker_now(worker)
+                if c != NULL:
+                    self.serve(worker, &turn, c, task)
+                else:
+                    PyErr_CheckSignals()
+        finally:
+            ts_turn_free(&turn)
+            if not self.forked:
+                ts_worker_leave(self.leader, worker)
+        return 0
+
+    cdef int end_idle(self, ts_worker *worker, ts_turn *turn) except -1:
+        """Once for finish(), by who leads: connections without a request end; those that have
+        one after all are served."""
+        cdef uint32_t at = 0
+        cdef ts_conn *c
+        while self.idle_end and ts_leads(worker):
+            c = ts_reactor_reap_idle(self.r, &at)
+            if c == NULL:
+                self.idle_end = False
+                break
+            self.serve(worker, turn, c, ts_reactor_go_on(self.r, turn, c))
+        return 0
 
     def wake(self):
         """Make run() look at the server's state now. Any thread."""
@@ -200,10 +284,18 @@ cdef class Engine:
             self.thread_ends()
 
     def join(self, timeout=None):
-        """Wait until no handler runs, or for timeout seconds. True if none does."""
+        """Wait until no handler runs, or for timeout seconds; by default for the server's
+        turbo_shutdown_timeout, and then a second more with the connections shut, on which a
+        handler fails. True if none does."""
         if threading.current_thread() in self.threads:
             return False
-        return self.done.wait(timeout)
+        if timeout is not None:
+            return self.done.wait(timeout)
+        timeout = getattr(self.server, "turbo_shutdown_timeout", None)
+        if self.done.wait(timeout):
+            return True
+        ts_reactor_shut(self.r)
+        return self.done.wait(1.0)
 
     def finish_handlers(self):
         """At the interpreter's end: wait for running handlers, unless they are daemons."""
@@ -277,6 +369,10 @@ cdef class Engine:
                     ts_lead_polls(worker)
                     task = ts_reactor_next(self.r, turn, True, -1, &c)
                     ts_worker_now(worker)
+            if self.idle_end and c == NULL:
+                self.end_idle(worker, turn)
+                if not ts_leads(worker):
+                    return 0
             if c == NULL:
                 if self.r.stopping or self.forked or (self.r.listener < 0 and self.r.n_open == 0):
                     # Nobody is left to serve. listen() looks at `ended` with the GIL held.
@@ -379,7 +475,7 @@ cdef class Engine:
             self.serve_blocking(worker, turn, c)
             return 0
         while task != TS_TASK_NONE:
-            if task == TS_TASK_REQUEST or task == TS_TASK_GENERAL:
+            if task == TS_TASK_REQUEST or task == TS_TASK_GENERAL or task == TS_TASK_SLOW:
                 if task == TS_TASK_REQUEST:
                     conn.key = ts_predict_key(c.input.data + c.input.head + c.req.method.off,
                                               c.req.method.len,

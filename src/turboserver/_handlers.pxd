@@ -1,6 +1,7 @@
 """HandlerInfo: what the engine has to know of a handler class (see _handlers.pyx)."""
 
 from libc.stdint cimport int64_t
+from turboserver._rules cimport Rules
 
 
 cdef class ResponseInfo:
@@ -20,6 +21,7 @@ cdef class ResponseInfo:
     cdef dict starts                # code -> Start
     cdef object last_code           # ... and the one used last
     cdef Start last_start
+    cdef Rules rules                # its limits and deadlines
 
     cdef bint holds(self)
     cdef int note(self, cls, hooks) except -1
@@ -32,6 +34,7 @@ cdef class Start:
     cdef bytes status               # the status line
     cdef bytes all                  # status line, Server, "Date: "
     cdef str text                   # the code
+    cdef int number                 # ... 0 if it is none of three digits
 
 
 cdef class HandlerInfo(ResponseInfo):
@@ -55,4 +58,5 @@ cdef class HandlerInfo(ResponseInfo):
 
 cdef HandlerInfo study(object server, object factory)
 cdef ResponseInfo response_info(object cls)
+cdef Rules present_rules(object cls)
 cdef int64_t nanoseconds(object seconds) except -2

@@ -16,6 +16,7 @@ from libc.stdint cimport int64_t
 from turboserver import lanes
 from turboserver._headers cimport is_plain_class
 from turboserver._log cimport has_plain_log
+from turboserver._rules cimport Rules, rules_of
 
 
 cdef extern from *:
@@ -68,8 +69,12 @@ cdef class ResponseInfo:
                 self.server_line = server.encode("latin-1")
             except UnicodeEncodeError:
                 self.plain_start = False    # each answer fails with it, as the original's
+            else:
+                # A line end in it is refused where the line is sent.
+                self.plain_start = len(server.splitlines()) == 1
         self.responses = cls.responses if self.plain_line else {}
         self.starts = {}
+        self.rules = rules_of(cls)
         return 0
 
 
@@ -92,6 +97,14 @@ cdef ResponseInfo response_info(object cls):
         KNOWN[cls] = info
     LATEST_INFO = info
     return info
+
+
+cdef Rules present_rules(object cls):
+    """The rules of a handler class, for http.client's limits as they are now."""
+    cdef ResponseInfo info = response_info(cls)
+    if not info.rules.holds():
+        info.rules = rules_of(cls)
+    return info.rules
 
 
 cdef class HandlerInfo(ResponseInfo):

@@ -136,14 +136,15 @@ cdef object field_name(char *start, uint32_t length):
     return name
 
 
-cdef object build_headers(char *head, ts_request *req, message_class):
+cdef object build_headers(char *head, ts_request *req, message_class, authority):
     """A message of the scanned fields, equal in every attribute to what
-    http.client.parse_headers() makes of them."""
+    http.client.parse_headers() makes of them. authority: str that takes the place of
+    Host, or None."""
     cdef uint32_t i
     cdef ts_field *field
     cdef list fields = []
     if not is_plain_class(message_class):
-        return parse_headers(head, req, message_class)
+        return parse_headers(head, req, message_class, authority)
     for i in range(req.n_fields):
         field = &req.fields[i]
         name = field_name(head + field.name.off, field.name.len)
@@ -152,8 +153,12 @@ cdef object build_headers(char *head, ts_request *req, message_class):
             # The email parser looks into these types while it parses.
             kind = value.lower()
             if kind.startswith(("multipart", "message")):
-                return parse_headers(head, req, message_class)
+                return parse_headers(head, req, message_class, authority)
+        if authority is not None and field.name.len == 4 and name.lower() == "host":
+            value = authority
         fields.append((name, value))
+    if authority is not None and req.minor == 0 and not any([name.lower() == "host" for name, value in fields]):
+        fields.append(("Host", authority))
     message = message_class.__new__(message_class)
     state = message.__dict__
     state.update(PRISTINE)
@@ -162,6 +167,24 @@ cdef object build_headers(char *head, ts_request *req, message_class):
     return message
 
 
-cdef object parse_headers(char *head, ts_request *req, message_class):
-    octets = head[req.line_len:req.head_len]
-    return http.client.parse_headers(io.BytesIO(octets), _class=message_class)
+cdef object parse_headers(char *head, ts_request *req, message_class, authority):
+    cdef uint32_t i
+    cdef ts_field *field
+    cdef list lines = []
+    for i in range(req.n_fields):
+        field = &req.fields[i]
+        lines.append(b"%b: %b\r\n" % (head[field.name.off:field.name.off + field.name.len],
+                                      head[field.value.off:field.value.off + field.value.len]))
+    lines.append(b"\r\n")
+    message = http.client.parse_headers(io.BytesIO(b"".join(lines)), _class=message_class)
+    if authority is not None:
+        replace_host(message, authority)
+    return message
+
+
+def replace_host(message, authority):
+    """The Host field's value becomes that of an absolute-form target (RFC 9112, 3.2.2)."""
+    if "Host" in message:
+        message.replace_header("Host", authority)
+    else:
+        message["Host"] = authority

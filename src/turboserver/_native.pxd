@@ -27,6 +27,7 @@ cdef extern from "sock.h" nogil:
     Py_ssize_t ts_recv_wait(int fd, void *buf, size_t cap)
     Py_ssize_t ts_send(int fd, const void *buf, size_t len)
     int ts_wait_fd(int fd, bint write, int wake_fd, int64_t timeout_ns)
+    uint32_t ts_unacknowledged(int fd)
     int ts_set_nonblock(int fd, bint on, bint *was)
     int ts_set_nodelay(int fd)
     int ts_addr_text(const ts_addr *addr, char *out, size_t cap, uint16_t *port,
@@ -68,11 +69,7 @@ cdef extern from "buffer.h" nogil:
     int ts_out_try_flush(ts_out *out, int fd)
 
 
-cdef extern from "scan.h" nogil:
-    enum:
-        TS_SCAN_PARTIAL
-        TS_SCAN_COMPLETE
-        TS_SCAN_GENERAL
+cdef extern from "framing.h" nogil:
     enum ts_conn_token:
         TS_CONN_NONE
         TS_CONN_CLOSE
@@ -80,12 +77,35 @@ cdef extern from "scan.h" nogil:
         TS_CONN_OTHER
     enum ts_refusal:
         TS_REFUSE_NONE
-        TS_REFUSE_CONTENT_LENGTH
-        TS_REFUSE_CONTENT_LENGTHS
-        TS_REFUSE_TRANSFER_ENCODING
-        TS_REFUSE_TRANSFER_ENCODING_10
-        TS_REFUSE_BOTH
-        TS_REFUSE_CODING
+        TS_REFUSE_LINE
+        TS_REFUSE_VERSION
+        TS_REFUSE_FIELD_LENGTH
+        TS_REFUSE_FIELDS
+        TS_REFUSE_CUT_OFF
+        TS_REFUSE_HEAD_SLOW
+        TS_REFUSE_HOST_MISSING
+        TS_REFUSE_BODY_LENGTH
+        TS_REFUSE_BODY_CHUNKED
+        TS_REFUSE_BODY_CUT_OFF
+        TS_REFUSE_BODY_SLOW
+    const char *ts_refusal_reason(ts_refusal refusal)
+    int ts_refusal_status(ts_refusal refusal)
+
+
+cdef extern from "target.h" nogil:
+    enum ts_target:
+        TS_TARGET_ORIGIN
+        TS_TARGET_ABSOLUTE
+        TS_TARGET_AUTHORITY
+
+
+cdef extern from "scan.h" nogil:
+    enum:
+        TS_SCAN_PARTIAL
+        TS_SCAN_COMPLETE
+        TS_SCAN_GENERAL
+        TS_SCAN_REFUSED
+        TS_MAX_REQUEST_LINE
     struct ts_field:
         ts_span name
         ts_span value
@@ -93,47 +113,90 @@ cdef extern from "scan.h" nogil:
         ts_span line
         ts_span method
         ts_span target
+        ts_span authority
         uint32_t line_len
         uint32_t head_len
         uint32_t n_fields
         int64_t content_length
         ts_conn_token connection
         ts_refusal refusal
+        ts_target form
         uint8_t minor
         bint chunked
         bint expect_continue
         bint upgrade
         ts_field *fields
     struct ts_limits:
+        uint32_t max_request_line
         uint32_t max_line
         uint32_t max_headers
+        uint32_t max_head
         bint bare_09
-    void ts_limits_init(ts_limits *limits)
     void ts_request_reset(ts_request *request)
     int ts_scan(ts_request *request, const char *buf, size_t len, const ts_limits *limits)
     int ts_scan_line(ts_request *request, const char *buf, size_t len, const ts_limits *limits)
     int ts_scan_fields(ts_request *request, const char *buf, size_t len,
                        const ts_limits *limits)
-    const char *ts_refusal_reason(ts_refusal refusal)
-    int ts_refusal_status(ts_refusal refusal)
 
 
-cdef extern from "conn.h" nogil:
-    enum ts_body:
+cdef extern from "chunked.h" nogil:
+    struct ts_chunk_limits:
+        uint32_t line
+        uint32_t extensions
+        uint32_t trailers
+
+
+cdef extern from "body.h" nogil:
+    enum ts_body_kind:
         TS_BODY_NONE
         TS_BODY_LENGTH
         TS_BODY_CHUNKED
         TS_BODY_OPAQUE
+        TS_BODY_BAD
+    struct ts_body:
+        uint8_t kind
+        bint decode
+        int64_t left
+    void ts_body_begin(ts_body *body, ts_body_kind kind, int64_t length)
+    bint ts_body_done(const ts_body *body)
+    void ts_body_peek(ts_body *body, const char *data, size_t len,
+                      const ts_chunk_limits *limits, size_t *skip, size_t *n)
+    void ts_body_took(ts_body *body, const char *data, size_t n, const ts_chunk_limits *limits)
+    size_t ts_body_skip(ts_body *body, const char *data, size_t len,
+                        const ts_chunk_limits *limits)
+
+
+cdef extern from "rules.h" nogil:
+    struct ts_rules:
+        ts_limits head
+        ts_chunk_limits chunks
+        uint64_t idle_ns
+        uint64_t head_ns
+        uint64_t body_ns
+        uint64_t write_ns
+        uint64_t grace_ns
+        uint32_t min_rate
+        uint32_t drain_max
+        uint64_t drain_ns
+        int64_t body_max
+    void ts_rules_init(ts_rules *rules)
+    uint64_t ts_rules_due(const ts_rules *rules, uint64_t without_ns, uint64_t began,
+                          uint64_t progress, uint64_t moved)
+
+
+cdef extern from "conn.h" nogil:
     enum:
         TS_PHASE_HEAD
         TS_PHASE_HANDLER
         TS_PHASE_FLUSH
+    struct ts_clock:
+        uint64_t moved
     struct ts_conn:
         int fd
         uint8_t phase
         uint8_t scan
-        uint8_t body
-        uint64_t idle_ns
+        uint64_t timeout_ns
+        ts_clock input_clock "input"
         bint readable
         bint hup
         bint eof
@@ -143,16 +206,14 @@ cdef extern from "conn.h" nogil:
         bint through
         bint lent
         bint linger
-        int64_t body_left
+        bint blank
+        ts_body body
         ts_in input "in"
         ts_request *req
         ts_out out
         ts_addr peer
         void *owner
     int ts_conn_fill(ts_conn *c)
-    void ts_conn_begin_body(ts_conn *c, ts_body body, int64_t length)
-    void ts_conn_took(ts_conn *c, const char *data, size_t n)
-    bint ts_conn_body_done(const ts_conn *c)
 
 
 cdef extern from "reactor.h" nogil:
@@ -164,16 +225,20 @@ cdef extern from "reactor.h" nogil:
         TS_TASK_REQUEST
         TS_TASK_GENERAL
         TS_TASK_TIMEOUT
+        TS_TASK_SLOW
         TS_TASK_BROKEN
         TS_TASK_GONE
+    const uint64_t TS_LINGER_NS
     struct ts_turn:
         pass
     struct ts_poller:
         pass
     struct ts_reactor:
         ts_poller *poller
-        ts_limits limits
-        uint64_t idle_timeout_ns
+        uint64_t timeout_ns
+        uint32_t max_open
+        uint32_t max_per_address
+        bint draining
         bint announce
         bint stopping
         uint32_t n_open
@@ -188,8 +253,14 @@ cdef extern from "reactor.h" nogil:
                             ts_conn **out)
     ts_task ts_reactor_go_on(ts_reactor *r, ts_turn *turn, ts_conn *c)
     ts_task ts_reactor_done(ts_reactor *r, ts_turn *turn, ts_conn *c, bint keep)
+    int ts_reactor_set_rules(ts_reactor *r, const ts_rules *rules)
+    uint64_t ts_reactor_wait_begins(ts_reactor *r, ts_conn *c, bint write)
+    bint ts_reactor_wait_ended(ts_conn *c, bint write)
     ts_task ts_reactor_rescan(ts_reactor *r, ts_conn *c)
     void ts_reactor_close(ts_reactor *r, ts_turn *turn, ts_conn *c)
+    void ts_reactor_shut(ts_reactor *r)
+    void ts_reactor_drain(ts_reactor *r, bint draining, bint ending)
+    ts_conn *ts_reactor_reap_idle(ts_reactor *r, uint32_t *at)
     ts_conn *ts_reactor_reap_unsent(ts_reactor *r, uint32_t *at)
     ts_conn *ts_reactor_reap(ts_reactor *r, uint32_t *at)
     void ts_reactor_stop(ts_reactor *r)
@@ -210,6 +281,7 @@ cdef extern from "head.h" nogil:
         char *data
         uint32_t len
         uint32_t cap
+    bint ts_has_control(const char *p, size_t n)
     int ts_head_reserve(ts_head *head, size_t more)
     int ts_head_add(ts_head *head, const char *data, size_t len)
     int ts_head_start(ts_head *head, const char *start, size_t len, const char *date)

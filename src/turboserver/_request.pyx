@@ -1,8 +1,10 @@
 """From the spans of a scanned head to the request as handlers know it.
 
-`parse_request` is the method of that name: native where the head is plain and nobody
-is in the way, else the original's, whose result is then held to the same framing rules
-(RFC 9112, 6).
+`parse_request` is the method of that name. A head in the engine's buffer becomes the
+handler's request without anything being copied; a head that is read from `rfile` is
+scanned by the same rules, in every lane. What is malformed is refused in the original's
+words if it refuses it as well, else in ours (csrc/framing.c). Only a handler that has no
+socket (rfile is a BytesIO) is served by the original's parser.
 
 What may not live here: grammar (csrc/scan.h), header objects (_headers.pyx), reading,
 responses.
@@ -10,24 +12,147 @@ responses.
 
 import http.client
 import http.server
+import io
+import re
+import socket
+from http import HTTPStatus
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memset
+from turboserver._channel cimport Channel
 from turboserver._connection cimport (
-    Connection, STAGE_FRESH, STAGE_GENERAL, STAGE_PLAIN, connection_of, shadows,
+    Connection, STAGE_FRESH, STAGE_GENERAL, STAGE_PLAIN, VERSIONS, connection_of, shadows,
 )
-from turboserver._channel cimport SocketChannel
-from turboserver._handlers cimport HandlerInfo
+from turboserver._handlers cimport HandlerInfo, present_rules
 from turboserver._headers cimport build_headers, is_plain_class
-from turboserver._native cimport (
-    TS_BODY_CHUNKED, TS_BODY_LENGTH, TS_BODY_NONE, TS_CONN_CLOSE, TS_CONN_KEEP_ALIVE,
-    TS_REFUSE_NONE, TS_SCAN_COMPLETE, TS_SCAN_PARTIAL, ts_conn_begin_body, ts_in,
-    ts_in_unread, ts_limits, ts_limits_init, ts_refusal_reason, ts_refusal_status,
-    ts_request, ts_request_reset, ts_scan_fields, ts_scan_line,
-)
+from turboserver._headers import replace_host
+from turboserver._native cimport *
+from turboserver._rules cimport Rules
+from turboserver._socket_channel cimport LOOPS
+from turboserver._socket_channel cimport SocketChannel
 from turboserver._stream cimport RequestReader
 from turboserver.framing import body_framing, BadFraming
 
-cdef object original_parse_request = http.server.BaseHTTPRequestHandler.parse_request
+cdef object Original = http.server.BaseHTTPRequestHandler
+cdef object original_parse_request = Original.parse_request
+
+
+# ---- refusing -----------------------------------------------------------------
+
+cdef int refuse(handler, int status, message, explain=None) except -1:
+    """One error answer; then the connection ends, and nothing of it is a request."""
+    cdef Connection conn = connection_of(handler)
+    cdef Channel channel = channel_of(handler)
+    handler.close_connection = True
+    if channel is not None:
+        ts_body_begin(channel.body, TS_BODY_BAD, 0)
+    if conn is not None:
+        conn.c.linger = True
+    elif channel is not None:
+        (<SocketChannel>channel).lingers = True
+    # As the original calls it: overrides may take no more than that.
+    if explain is None:
+        handler.send_error(HTTPStatus(status), message)
+    else:
+        handler.send_error(HTTPStatus(status), message, explain)
+    handler.close_connection = True
+    return 0
+
+
+cdef int refuse_for(handler, ts_refusal why) except -1:
+    explain = None
+    if why == TS_REFUSE_FIELD_LENGTH:
+        explain = str(http.client.LineTooLong("header line"))
+    elif why == TS_REFUSE_FIELDS:
+        explain = f"got more than {http.client._MAXHEADERS} headers"
+    return refuse(handler, ts_refusal_status(why), ts_refusal_reason(why).decode(), explain)
+
+
+def refuse_body(handler, error):
+    """What becomes of a BodyError that a handler has let out: its answer, or a line in the
+    log if the handler has begun one of its own; and the end of the connection."""
+    cdef Channel channel = channel_of(handler)
+    if channel is None or channel.buffer == NULL or channel.is_answered():
+        handler.log_error("Request body: %s", error)
+        handler.close_connection = True
+    else:
+        refuse(handler, error.status, str(error))
+
+
+cdef Channel channel_of(handler):
+    """Below the handler's rfile; None if that is not ours."""
+    cdef Connection conn = connection_of(handler)
+    if conn is not None and not shadows(conn, ("rfile",)):
+        return conn
+    rfile = getattr(handler, "rfile", None)
+    return (<RequestReader>rfile).channel if type(rfile) is RequestReader else None
+
+
+def next_request(handler):
+    """Before a request is read: what is left of the one before is dropped. False: that
+    cannot be done, and the connection has to end."""
+    cdef Channel channel = channel_of(handler)
+    if channel is None or channel.buffer == NULL or channel.next_request():
+        return True
+    if type(channel) is SocketChannel:
+        (<SocketChannel>channel).lingers = True
+    return False
+
+
+# ---- a head in the engine's buffer ------------------------------------------------
+
+cdef bint closes(ts_request *req, bint http11):
+    """Whether the connection ends after the answer, as far as the request has a say."""
+    if req.connection == TS_CONN_CLOSE:
+        return True
+    if req.connection == TS_CONN_KEEP_ALIVE and http11:
+        return False
+    return not (http11 and req.minor >= 1)
+
+
+cdef bint lacks_method(handler, command) except -1:
+    """Whether the handler's own flow will answer 501."""
+    cls = type(handler)
+    return (cls.handle_one_request in LOOPS and cls.handle is Original.handle
+            and not hasattr(handler, "do_" + command))
+
+
+cdef int begin_body(Channel channel, ts_request *req, bint upgrades) except -1:
+    if req.form == TS_TARGET_AUTHORITY:
+        channel.begin_body(TS_BODY_OPAQUE, 1)   # CONNECT
+    elif req.chunked:
+        channel.begin_body(TS_BODY_CHUNKED, 0)
+    elif req.content_length > 0:
+        channel.begin_body(TS_BODY_LENGTH, req.content_length)
+    elif req.upgrade and upgrades:
+        channel.begin_body(TS_BODY_OPAQUE, 0)
+    else:
+        channel.begin_body(TS_BODY_NONE, 0)
+    return 0
+
+
+cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) except -1:
+    """What is left to do of parse_request() when the attributes are there. False: it was
+    refused, and the answer has been written."""
+    cdef ts_refusal refusal = req.refusal
+    if refusal != TS_REFUSE_NONE:
+        if refusal == TS_REFUSE_HOST_MISSING and lacks_method(handler, handler.command):
+            handler.close_connection = True     # and its answer is 501
+            if channel is not None:
+                ts_body_begin(channel.body, TS_BODY_BAD, 0)
+            return True
+        refuse_for(handler, refusal)
+        return False
+    if channel is not None:
+        begin_body(channel, req, not req.upgrade or handler._turbo_upgrades)
+        if channel.rules.max_requests is not None:
+            channel.requests += 1
+            if channel.requests >= channel.rules.max_requests:
+                channel.last = True
+                handler.close_connection = True
+    if req.expect_continue and http11 and req.minor >= 1:
+        return bool(handler.handle_expect_100())
+    return True
 
 
 cdef bint parse_plain(Connection conn) except -1:
@@ -40,102 +165,236 @@ cdef bint parse_plain(Connection conn) except -1:
     conn.stage = STAGE_PLAIN
     if info.asks_protocol or shadows(conn, ("protocol_version",)):
         http11 = conn.handler.protocol_version >= "HTTP/1.1"
-    conn.close_connection = not (http11 and req.minor >= 1)
-    if req.connection == TS_CONN_CLOSE:
-        conn.close_connection = True
-    elif req.connection == TS_CONN_KEEP_ALIVE and http11:
-        conn.close_connection = False
-    if req.refusal != TS_REFUSE_NONE:
-        refuse(conn.handler, ts_refusal_status(req.refusal),
-               ts_refusal_reason(req.refusal).decode())
-        conn.c.linger = True
-        return False
-    if req.chunked:
-        ts_conn_begin_body(conn.c, TS_BODY_CHUNKED, 0)
-    elif req.content_length > 0:
-        ts_conn_begin_body(conn.c, TS_BODY_LENGTH, req.content_length)
-    else:
-        ts_conn_begin_body(conn.c, TS_BODY_NONE, 0)
-    if req.expect_continue and http11 and req.minor >= 1:
-        return bool(conn.handler.handle_expect_100())
-    return True
+    conn.close_connection = closes(req, http11)
+    if (req.refusal == TS_REFUSE_NONE and req.content_length <= 0 and req.form == TS_TARGET_ORIGIN
+            and not req.chunked and not req.upgrade and not req.expect_continue
+            and conn.rules.max_requests is None):
+        conn.c.body.kind = TS_BODY_NONE     # accepted() of most requests
+        conn.heading = False
+        return True
+    return accepted(conn.handler, conn, req, http11)
+
+
+# ---- a head that is read ------------------------------------------------------------
+
+class _Judge(Original):
+    """Says what the original makes of a request line."""
+
+    answer = None
+
+    def __init__(self, line):
+        self.raw_requestline = line
+        self.rfile = io.BytesIO(b"\r\n")
+
+    def send_error(self, code, message=None, explain=None):
+        self.answer = code, message, explain
+
+
+cdef bint refuse_line(handler, ts_request *req, line) except -1:
+    """A request line is refused: False, as parse_request() returns. The answer has a head,
+    unlike that of the originals before 3.14: it may be no HTTP/0.9 at all."""
+    handler.request_version = ""
+    if req.refusal != TS_REFUSE_LINE and line.startswith(b"HEAD "):
+        handler.command = "HEAD"    # its answer has no body
+    if req.refusal == TS_REFUSE_LINE or req.refusal == TS_REFUSE_VERSION or req.refusal == TS_REFUSE_CUT_OFF:
+        judge = _Judge(line)
+        if not original_parse_request(judge):
+            if judge.answer is not None:
+                code, message, explain = judge.answer
+                refuse(handler, code, message, explain)
+            return False    # else nothing but white space: the connection closes
+    message = ts_refusal_reason(req.refusal).decode()
+    if req.refusal == TS_REFUSE_LINE:
+        version = handler.requestline.rpartition(' ')[2]
+        if version.startswith("HTTP/") and not VERSION.fullmatch(version):
+            message = f"Bad request version ({version!r})"
+        else:
+            message = f"{message} ({handler.requestline!r})"
+    elif req.refusal == TS_REFUSE_VERSION:
+        message = f"{message} ({handler.requestline.rpartition('/')[2]})"
+    refuse(handler, ts_refusal_status(req.refusal), message)
+    return False
+
+
+VERSION = re.compile("HTTP/[0-9][.][0-9]")
+
+
+cdef bytes gather(handler, rfile, Rules rules):
+    """The header lines from a file that is not ours, up to the blank one, the end, or a
+    limit; nothing after that is read."""
+    cdef list lines = []
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t longest = rules.c.head.max_line
+    while len(lines) <= rules.c.head.max_headers and total <= rules.c.head.max_head:
+        line = rfile.readline(longest + 1)
+        lines.append(line)
+        total += len(line)
+        if line in (b"\r\n", b"\n", b"") or not line.endswith(b"\n"):
+            break
+    return b"".join(lines)
+
+
+cdef int scan_head(ts_request *req, handler, RequestReader reader, bytes octets, Rules rules) except -1:
+    """ts_scan_fields() of what `reader` has, or of octets; CUT_OFF at the end of it."""
+    cdef ts_in *b
+    cdef Channel channel
+    cdef int result
+    while True:
+        if reader is None:
+            result = ts_scan_fields(req, <char *>octets, len(octets), &rules.c.head)
+        else:
+            b = reader.source().buffer
+            result = ts_scan_fields(req, b.data + b.pos, ts_in_unread(b), &rules.c.head)
+        if result != TS_SCAN_PARTIAL:
+            return result
+        if reader is None or reader.more() <= 0:
+            req.refusal = TS_REFUSE_CUT_OFF
+            return TS_SCAN_REFUSED
 
 
 cdef object parse_stream(handler):
-    """The same from a native rfile of the blocking lane, into the instance. None: not
-    plain, and nothing but raw_requestline was consumed."""
-    cdef ts_limits limits
+    """parse_request() of a request of which the line has been read."""
     cdef ts_request req
-    cdef ts_in *b
+    cdef ts_request line_req
+    cdef RequestReader reader = None
+    cdef Channel channel = None
+    cdef Rules rules = present_rules(type(handler))
+    cdef bytes line, octets = None
+    cdef char *head
     cdef int result
-    cdef uint8_t minor
-    cdef RequestReader reader
-    cdef bytes line
-    rfile = getattr(handler, "rfile", None)
-    raw = handler.raw_requestline
-    if (type(rfile) is not RequestReader or type(raw) is not bytes
-            or not is_plain_class(handler.MessageClass)):
-        return None
-    reader = rfile
-    ts_limits_init(&limits)
-    limits.max_line = min(http.client._MAXLINE, 0x7fffffff)
-    limits.max_headers = min(http.client._MAXHEADERS, 0x7fffffff)
-    line = raw
-    ts_request_reset(&req)
-    if ts_scan_line(&req, line, len(line), &limits) != TS_SCAN_COMPLETE:
-        return None
-    if req.line_len != len(line):
-        return None
-    minor = req.minor
-    requestline = line[:req.line.len].decode("latin-1")
-    command = requestline[req.method.off:req.method.off + req.method.len]
-    path = requestline[req.target.off:req.target.off + req.target.len]
-    ts_request_reset(&req)
-    req.minor = minor
-    while True:
-        b = reader.source().buffer
-        result = ts_scan_fields(&req, b.data + b.pos, ts_in_unread(b), &limits)
-        if result != TS_SCAN_PARTIAL:
-            break
-        if reader.more() <= 0:
-            return None
-    if result != TS_SCAN_COMPLETE:
-        return None
-    handler.requestline = requestline
-    handler.command = command
-    handler.path = "/" + path.lstrip("/") if path.startswith("//") else path
-    handler.request_version = "HTTP/1.1" if minor else "HTTP/1.0"
-    b = reader.source().buffer
-    handler.headers = build_headers(b.data + b.pos, &req, handler.MessageClass)
-    b.pos += req.head_len
-    http11 = handler.protocol_version >= "HTTP/1.1"
-    close = not (http11 and minor >= 1)
-    if req.connection == TS_CONN_CLOSE:
-        close = True
-    elif req.connection == TS_CONN_KEEP_ALIVE and http11:
-        close = False
-    handler.close_connection = close
-    if req.refusal != TS_REFUSE_NONE:
-        refuse(handler, ts_refusal_status(req.refusal), ts_refusal_reason(req.refusal).decode())
+    cdef size_t used
+    cdef ts_body ahead
+    cdef bint http11
+    rfile = handler.rfile
+    if type(rfile) is RequestReader:
+        reader = rfile
+        channel = reader.source()
+        channel.rules = rules
+        if type(channel) is SocketChannel and (<SocketChannel>channel).writing is not None:
+            (<SocketChannel>channel).writing.rules = rules
+    if handler.raw_requestline == b"\r\n" and (
+            type(channel) is not Connection or not (<Connection>channel).c.blank):
+        # One empty line before a request (RFC 9112, 2.2).
+        handler.raw_requestline = rfile.readline(TS_MAX_REQUEST_LINE + 1)
+    line = handler.raw_requestline
+    handler.command = None
+    handler.request_version = handler.default_request_version
+    handler.close_connection = True
+    handler.requestline = requestline = line.decode("latin-1").rstrip("\r\n")
+    if not line:
         return False
-    if req.expect_continue and http11 and minor >= 1:
-        return bool(handler.handle_expect_100())
+    ts_request_reset(&line_req)
+    result = ts_scan_line(&line_req, line, len(line), &rules.c.head)
+    if result == TS_SCAN_PARTIAL:
+        line_req.refusal = TS_REFUSE_CUT_OFF
+    if result == TS_SCAN_REFUSED or result == TS_SCAN_PARTIAL:
+        return refuse_line(handler, &line_req, line)
+    if result == TS_SCAN_GENERAL and rules.c.head.bare_09:
+        return parse_by_original(handler, channel, None)
+    is_09 = result == TS_SCAN_GENERAL
+    command = requestline[line_req.method.off:line_req.method.off + line_req.method.len]
+    path = requestline[line_req.target.off:line_req.target.off + line_req.target.len]
+    if reader is None:
+        octets = gather(handler, rfile, rules)
+    ts_request_reset(&req)
+    req.minor = line_req.minor
+    req.form = line_req.form
+    result = scan_head(&req, handler, reader, octets, rules)
+    if is_09 and (result != TS_SCAN_REFUSED or req.refusal == TS_REFUSE_CUT_OFF):
+        return parse_by_original(handler, channel, octets)
+    if result == TS_SCAN_GENERAL:
+        if not parse_by_original(handler, channel, octets):
+            return False
+    else:
+        handler.command = command
+        handler.path = "/" + path.lstrip("/") if path.startswith("//") else path
+        handler.request_version = VERSIONS[line_req.minor]
+        if result == TS_SCAN_REFUSED:
+            refuse_for(handler, req.refusal)
+            return False
+    authority = None
+    if line_req.form == TS_TARGET_ABSOLUTE:
+        authority = requestline[line_req.authority.off:line_req.authority.off + line_req.authority.len]
+    if result == TS_SCAN_GENERAL:
+        if authority is not None and handler.headers:
+            replace_host(handler.headers, authority)
+    else:
+        head = <char *>octets if reader is None else channel.buffer.data + channel.buffer.pos
+        handler.headers = build_headers(head, &req, handler.MessageClass, authority)
+        if reader is not None:
+            channel.buffer.pos += req.head_len
+    if req.refusal == TS_REFUSE_NONE and 0 <= rules.c.body_max < req.content_length:
+        req.refusal = TS_REFUSE_BODY_LENGTH
+    if req.refusal == TS_REFUSE_NONE and req.chunked and channel is not None and ts_in_unread(channel.buffer) > 0:
+        # What has come with the head is looked at before a handler believes in it.
+        memset(&ahead, 0, sizeof(ahead))
+        ts_body_begin(&ahead, TS_BODY_CHUNKED, 0)
+        ts_body_skip(&ahead, channel.buffer.data + channel.buffer.pos, ts_in_unread(channel.buffer),
+                     &rules.c.chunks)
+        if ahead.kind == TS_BODY_BAD:
+            req.refusal = TS_REFUSE_BODY_CHUNKED
+    http11 = handler.protocol_version >= "HTTP/1.1"
+    if result == TS_SCAN_COMPLETE:
+        handler.close_connection = closes(&req, http11)
+    if not is_plain_class(handler.MessageClass):
+        ask_message(handler, &req, http11)
+    return accepted(handler, channel, &req, http11)
+
+
+cdef int ask_message(handler, ts_request *req, bint http11) except -1:
+    """A MessageClass of the program's own may have its own idea of Connection and Expect, but
+    for what must close."""
+    connection = handler.headers.get("Connection", "").lower()
+    if connection == "close":
+        handler.close_connection = True
+    elif connection == "keep-alive" and http11 and req.connection != TS_CONN_CLOSE:
+        handler.close_connection = False
+    req.expect_continue = handler.headers.get("Expect", "").lower() == "100-continue"
+    return 0
+
+
+cdef bint parse_by_original(handler, Channel channel, octets) except -1:
+    """The original's parser has the rest of the head, every line of which has been looked
+    at: HTTP/0.9, or more fields than there is room for. There is no body yet."""
+    rfile = handler.rfile
+    if octets is not None:
+        handler.rfile = io.BytesIO(octets)
+    try:
+        if not original_parse_request(handler):
+            return False
+        if channel is not None:
+            channel.begin_body(TS_BODY_NONE, 0)
+        return True
+    finally:
+        if octets is not None:
+            handler.rfile = rfile
+
+
+cdef object parse_alone(handler):
+    """parse_request() of a handler that has no socket: the original's reading, but for a
+    body whose end is open to doubt."""
+    if not original_parse_request(handler):
+        return False
+    try:
+        body_framing(handler.headers, handler.request_version)
+    except BadFraming as error:
+        refuse(handler, error.status, str(error))
+        return False
     return True
 
 
-cdef int refuse(handler, int status, message) except -1:
-    handler.close_connection = True
-    handler.send_error(status, message)
-    handler.close_connection = True
-    return 0
+cdef bint has_socket(handler):
+    if type(getattr(handler, "rfile", None)) is RequestReader:
+        return True
+    return isinstance(getattr(handler, "connection", None), socket.socket)
 
 
 def parse_request(self):
     """Parse the request whose line is in `self.raw_requestline`.
 
     Sets command, path, request_version, headers and close_connection. Returns True, or
-    False after an error answer has been sent: malformed requests as the original, and
-    requests whose framing is ambiguous (RFC 9112, section 6) with 400 or 501.
+    False after an error answer has been sent: malformed requests, and such whose end or
+    whose host is open to doubt (RFC 9112), with 400, 413, 414, 417, 431, 501 or 505.
     """
     cdef Connection conn = connection_of(self)
     cdef bytes line
@@ -147,26 +406,6 @@ def parse_request(self):
         return parse_plain(conn)
     if conn is not None:
         conn.stage = STAGE_GENERAL
-    else:
-        done = parse_stream(self)
-        if done is not None:
-            return done
-    if not original_parse_request(self):
-        if conn is not None:
-            conn.c.linger = True
-        return False
-    try:
-        length, chunked = body_framing(self.headers, self.request_version)
-    except BadFraming as error:
-        refuse(self, error.status, str(error))
-        if conn is not None:
-            conn.c.linger = True
-        return False
-    if conn is not None:
-        if chunked:
-            ts_conn_begin_body(conn.c, TS_BODY_CHUNKED, 0)
-        elif length:
-            ts_conn_begin_body(conn.c, TS_BODY_LENGTH, length)
-        else:
-            ts_conn_begin_body(conn.c, TS_BODY_NONE, 0)
-    return True
+    if not has_socket(self) or type(self.raw_requestline) is not bytes:
+        return parse_alone(self)
+    return parse_stream(self)

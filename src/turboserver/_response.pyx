@@ -16,12 +16,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.string cimport memcpy
 from libc.time cimport time
-from turboserver._connection cimport Connection, STAGE_PLAIN, assigned, connection_of, shadows
+from turboserver._channel cimport Channel, MUTE, MUTE_INTERIM, MUTE_NOT
+from turboserver._connection cimport (
+    Connection, OWN_ATTRS, STAGE_PLAIN, assigned, connection_of, shadows,
+)
 from turboserver._handlers cimport ResponseInfo, Start, response_info
 from turboserver._log cimport log_plainly
+from turboserver._request cimport channel_of
 from turboserver._stream cimport ResponseWriter
 from turboserver._native cimport (
-    TS_DATE_LEN, ts_date, ts_date_at, ts_head_add, ts_head_field, ts_head_start,
+    TS_BODY_OPAQUE, TS_DATE_LEN, ts_body_done, ts_in_unread, ts_date, ts_date_at, ts_head_add, ts_head_field, ts_head_start, ts_has_control,
 )
 
 
@@ -31,6 +35,7 @@ cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
     bint PyUnicode_Check(object)
+    Py_ssize_t PyDict_GET_SIZE(dict d)
 
 
 cdef object Status = HTTPStatus
@@ -52,6 +57,7 @@ DATE.second = -1
 cdef tuple LINE_NAMES = ("request_version", "_headers_buffer")
 cdef tuple LOG_HOOKS = ("log_request", "log_message")
 cdef tuple LOG_NAMES = ("log_request", "requestline")
+cdef tuple WFILE = ("wfile",)
 cdef tuple FLUSH_NAMES = ("_headers_buffer", "wfile")
 cdef tuple END_NAMES = ("request_version", "_headers_buffer", "flush_headers", "wfile")
 cdef tuple STATUS_NAMES = ("request_version", "_headers_buffer", "responses",
@@ -65,6 +71,31 @@ cdef inline bint is_latin1(object text):
     return type(text) is str and PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND
 
 
+# ---- what may not stand in a head ----------------------------------------------
+
+cdef inline bint is_text(object text):
+    """Whether a str of ISO 8859-1 surely can stand in a line: no controls."""
+    return not ts_has_control(<char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+
+
+cdef dict CONTROLS = {code: " " for code in [*range(0x20), 0x7f] if code != 9}
+
+
+cdef object reason_phrase(message):
+    """A reason phrase as it can stand in a status line: no octet of it ends the line."""
+    if type(message) is str and not (is_latin1(message) and is_text(message)):
+        return message.translate(CONTROLS)
+    return message
+
+
+cdef int check_field(keyword, value) except -1:
+    """ValueError for a header line that would be more than one."""
+    for text in (keyword, value):
+        if not (is_latin1(text) and is_text(text)) and str(text).translate(CONTROLS) != str(text):
+            raise ValueError(f"control character in the header {keyword!r}: {value!r}")
+    return 0
+
+
 cdef Connection plain(object handler, tuple names):
     """The connection if a native line is right: the request was plain (so it is no
     HTTP/0.9) and none of `names` is assigned on the handler."""
@@ -72,6 +103,81 @@ cdef Connection plain(object handler, tuple names):
     if conn is None or conn.stage != STAGE_PLAIN or shadows(conn, names):
         return None
     return conn
+
+
+cdef int number_of(code) except -1:
+    return code if isinstance(code, int) and 0 < code < 1000 else 0
+
+
+cdef int begin_answer(handler, code) except -1:
+    """A status line is about to be written: what comes is no body that may have to be
+    dropped."""
+    cdef Channel channel = writing_channel(handler)
+    if channel is not None:
+        channel.mute = MUTE_NOT
+        channel.status = number_of(code)
+    return 0
+
+
+cdef Channel writing_channel(handler):
+    """Below the handler's wfile; None if that is not ours."""
+    cdef Connection conn = connection_of(handler)
+    if conn is not None and not shadows(conn, WFILE):
+        return conn
+    wfile = getattr(handler, "wfile", None)
+    return (<ResponseWriter>wfile).channel if type(wfile) is ResponseWriter else None
+
+
+cdef int end_answer(handler, Channel channel) except -1:
+    """A head has been written. After some there is no body (RFC 9112, 6.3), whatever the
+    handler writes; after 101 the stream is the handler's."""
+    if channel is None:
+        return 0
+    if channel.status == 101:
+        channel = channel_of(handler)
+        if channel is not None:
+            channel.begin_body(TS_BODY_OPAQUE, 1)
+    elif 100 <= channel.status < 200:
+        channel.answered = False    # that was not the answer yet
+        channel.mute = MUTE_INTERIM
+    elif channel.status >= 200:
+        if (channel.status == 204 or channel.status == 304
+                or getattr(handler, "command", None) == "HEAD"):
+            channel.mute = MUTE
+    return 0
+
+
+cdef bint has_no_length(Channel channel):
+    """Whether the head that is being written may not say a length (RFC 9110, 8.6)."""
+    return channel is not None and (channel.status == 204 or 100 <= channel.status < 200)
+
+
+cdef bint is_unwanted(handler, Channel channel) except -1:
+    """Whether it is an interim answer, to a client of HTTP/1.0 (RFC 9110, 15.2)."""
+    return 100 <= channel.status < 200 and getattr(handler, "request_version", "") == "HTTP/1.0"
+
+
+cdef bint is_draining(handler):
+    return getattr(getattr(handler, "server", None), "_turbo_draining", False) is True
+
+
+cdef bint says_nothing_of_it(bytes head):
+    """Whether a head that is being written does not say what becomes of the connection."""
+    return b"\r\nconnection:" not in head.lower()
+
+
+cdef bint ends(Channel reading, Channel writing):
+    """Whether the present answer is the last of a connection that is about to end: no other
+    request of it has been read."""
+    if reading is None or writing is None or 100 <= writing.status < 200:
+        return False
+    return (reading.last or not ts_body_done(reading.body)
+            or reading.buffer != NULL and ts_in_unread(reading.buffer) == 0)
+
+
+cdef list without_length(lines):
+    return [line for line in lines
+            if not line.lower().startswith((b"content-length:", b"transfer-encoding:"))]
 
 
 cdef bytes status_line(ResponseInfo info, code, message):
@@ -96,6 +202,7 @@ cdef Start make_start(ResponseInfo info, code, message):
     cdef Start start = Start.__new__(Start)
     start.status = status_line(info, code, message)
     start.all = start.status + info.server_line + b"Date: "
+    start.number = number_of(code)
     if message is None and (type(code) is int or type(code) is Status):
         start.key = Status._value2member_map_.get(code, code)
         start.entry = info.responses.get(start.key)
@@ -139,11 +246,13 @@ def send_response(self, code, message=None):
     """Log the request, then begin the head: the status line, Server and Date.
 
     code: int or http.HTTPStatus; message: the reason phrase (str), by default the
-    standard one.
+    standard one. Control characters in it become spaces.
     """
     cdef Connection conn = plain(self, START_NAMES)
     cdef ResponseInfo info
     cdef Start start
+    if message is not None:
+        message = reason_phrase(message)
     if conn is None or not conn.info.plain_start:
         if not start_listed(self, code, message):
             original_send_response(self, code, message)
@@ -158,6 +267,8 @@ def send_response(self, code, message=None):
         return
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
+    conn.mute = MUTE_NOT
+    conn.status = start.number
     conn.take_head()
     if ts_head_start(&conn.head, <char *>start.all, len(start.all),
                      ts_date_at(&DATE, time(NULL))) != 0:
@@ -167,22 +278,29 @@ def send_response(self, code, message=None):
 def send_response_only(self, code, message=None):
     """Begin the head with the status line alone, without logging."""
     cdef Connection conn = plain(self, STATUS_NAMES)
+    if message is not None:
+        message = reason_phrase(message)
     if conn is None or not conn.info.plain_line:
-        return original_send_response_only(self, code, message)
+        original_send_response_only(self, code, message)
+        begin_answer(self, code)
+        return
     line = status_line(conn.info, code, message)
+    begin_answer(self, code)
     if ts_head_add(&conn.head, <char *>line, len(line)) != 0:
         raise MemoryError
 
 
 def send_header(self, keyword, value):
     """Add a header line to the head. `Connection: close` and `keep-alive` also decide
-    what becomes of the connection. keyword: str; value: anything with a str()."""
+    what becomes of the connection. keyword: str; value: anything with a str().
+    ValueError if one of them has a control character, such as a line end."""
     cdef Connection conn
-    if not is_latin1(keyword):
-        return original_send_header(self, keyword, value)
     text = value if type(value) is str else str(value)
-    if not is_latin1(text):
+    if not is_latin1(keyword) or not is_latin1(text):
+        check_field(keyword, text)
         return original_send_header(self, keyword, value)
+    if not is_text(keyword) or not is_text(text):
+        check_field(keyword, text)
     conn = plain(self, LINE_NAMES)
     if conn is None:
         if not header_listed(self, keyword, text, value):
@@ -247,6 +365,7 @@ cdef bint start_listed(handler, code, message) except -1:
         return True
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
+    begin_answer(handler, code)
     lines.append(start.status)
     lines.append(info.server_line)
     lines.append(b"Date: " + ts_date_at(&DATE, time(NULL))[:TS_DATE_LEN] + b"\r\n")
@@ -279,17 +398,30 @@ cdef bint header_listed(handler, keyword, text, value) except -1:
 cdef bint end_listed(handler) except -1:
     """end_headers(). False as above."""
     cdef dict attrs = listed(handler)
+    cdef Channel channel, reading
     lines = attrs.get("_headers_buffer") if attrs is not None else None
     if type(lines) is not list or "flush_headers" in attrs or not response_info(type(handler)).plain_end:
         return False
+    wfile = handler.wfile
+    channel = writing_channel(handler)
+    if has_no_length(channel):
+        if is_unwanted(handler, channel):
+            attrs["_headers_buffer"] = []
+            return True
+        lines = without_length(lines)
+    reading = channel_of(handler)
+    if (reading is not None and reading.last or is_draining(handler)) and says_nothing_of_it(
+            b"".join(lines)) and ends(reading, channel):
+        (<list>lines).append(b"Connection: close\r\n")
+        handler.close_connection = True
     (<list>lines).append(b"\r\n")
     head = b"".join(lines)
-    wfile = handler.wfile
     if type(wfile) is ResponseWriter:
         (<ResponseWriter>wfile).write_part(head)
     else:
         wfile.write(head)
     attrs["_headers_buffer"] = []
+    end_answer(handler, channel)
     return True
 
 
@@ -314,16 +446,51 @@ cdef int set_close(Connection conn, bint close) except -1:
 
 
 def end_headers(self):
-    """End the head with a blank line and send it."""
+    """End the head with a blank line and send it. What is written after it is dropped if
+    there can be no body: in an answer to HEAD, and after 204 and 304."""
     cdef Connection conn = plain(self, END_NAMES)
     if (conn is None or not conn.info.plain_end
             or not (conn.head.len > 0 or conn.head_seen)):
         if not end_listed(self):
-            original_end_headers(self)
+            end_by_original(self)
         return
+    if has_no_length(conn):
+        if is_unwanted(self, conn):
+            conn.head.len = 0
+            return
+        drop_length(conn)
+    if (conn.last or conn.r.draining) and says_nothing_of_it(conn.head.data[:conn.head.len]) and ends(conn, conn):
+        if ts_head_add(&conn.head, b"Connection: close\r\n", 19) != 0:
+            raise MemoryError
+        set_close(conn, True)
     if ts_head_add(&conn.head, b"\r\n", 2) != 0:
         raise MemoryError
     conn.send_head()
+    if (conn.status < 205 and conn.status != 200 or conn.status == 304 or conn.c.req.method.len == 4
+            or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS):
+        end_answer(self, conn)
+
+
+cdef int end_by_original(handler) except -1:
+    cdef Channel channel = writing_channel(handler)
+    if has_no_length(channel):
+        lines = getattr(handler, "_headers_buffer", None)
+        if type(lines) is list:
+            if is_unwanted(handler, channel):
+                (<list>lines).clear()
+                return 0
+            (<list>lines)[:] = without_length(lines)
+    original_end_headers(handler)
+    end_answer(handler, channel)
+    return 0
+
+
+cdef int drop_length(Connection conn) except -1:
+    cdef bytes head = b"".join(without_length(conn.head.data[:conn.head.len].splitlines(True)))
+    conn.head.len = 0
+    if ts_head_add(&conn.head, <char *>head, len(head)) != 0:
+        raise MemoryError
+    return 0
 
 
 def flush_headers(self):

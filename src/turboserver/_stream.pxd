@@ -9,6 +9,7 @@ cdef class RequestReader:
     cdef Channel source(self)
     cdef Channel reading(self)
     cdef Py_ssize_t more(self) except -2
+    cdef Py_ssize_t some(self) except -2
     cdef Py_ssize_t _into(self, char *into, Py_ssize_t want) except -2
 
 

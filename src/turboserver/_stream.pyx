@@ -19,15 +19,16 @@ from cpython.buffer cimport (
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 from libc.stdint cimport uint32_t
-from turboserver._channel cimport Channel
-from turboserver._native cimport ts_in, ts_in_unread
+from turboserver._channel cimport Channel, MUTE_INTERIM, MUTE_NOT
+from turboserver._native cimport TS_BODY_CHUNKED, TS_BODY_LENGTH, ts_in, ts_in_unread
 
 
-# A read of unknown length takes this much at a time.
 cdef enum:
-    CHUNK = 65536
+    CHUNK = 65536           # a read of unknown length takes this much at a time
+    FIRST = 1 << 20         # a longer one takes memory as the octets come, from this on
+    REQUEST_LINE = 65537    # the limit of readline() for a request line
 
 
 cdef inline object taken(Channel channel, Py_ssize_t n):
@@ -68,59 +69,112 @@ cdef class RequestReader:
         return channel
 
     cdef Py_ssize_t more(self) except -2:
-        """One receive into the buffer: its size, 0 at the end, -1 would wait."""
+        """One receive into the buffer: its size, 0 at the end, -1 would wait. BodyError at
+        an end in the middle of a body."""
         if self.error is not None:
             raise OSError("cannot read from timed out object")
         # Another thread may have closed the file while this one waited.
         cdef Channel channel = self.reading()
+        cdef Py_ssize_t got
         try:
-            return channel.refill()
+            got = channel.refill()
         except TimeoutError as error:
             self.error = error
             raise
+        if got == 0:
+            channel.cut_off()
+        return got
+
+    cdef Py_ssize_t some(self) except -2:
+        """shown(), after one receive if there is nothing; 0 at the end, -1 would wait."""
+        cdef Channel channel = self.reading()
+        cdef Py_ssize_t have = channel.shown()
+        cdef Py_ssize_t got
+        while have == 0:
+            got = self.more()
+            if got <= 0:
+                return got
+            have = channel.shown()
+        return max(have, 0)
 
     def read(self, n=-1, /):
         """Up to n octets, fewer only at the end; all there are for None or -1. None if
-        the socket is non-blocking and has nothing. TimeoutError, OSError."""
+        the socket is non-blocking and has nothing. TimeoutError, OSError (BodyError)."""
         cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(n)
-        cdef Py_ssize_t have = ts_in_unread(channel.buffer)
-        cdef Py_ssize_t got, at
+        cdef Py_ssize_t have, at
         cdef bytes result
-        if 0 <= want <= have:
-            return taken(channel, want)
+        if want == 0:
+            return b""
         if want < 0:
             return self._read_all()
-        # One copy for what is buffered, none for the rest.
+        have = channel.shown()
+        if want <= have:
+            return taken(channel, want)
+        if have < 0 and channel.patience() == 0:
+            return None     # a program that looks whether there is something
+        # One copy for what is buffered, none for the rest; and no more memory than is due.
+        if channel.body.kind == TS_BODY_LENGTH and want > channel.body.left:
+            want = channel.body.left
+        if want > FIRST:
+            return self._read_long(want)
         result = PyBytes_FromStringAndSize(NULL, want)
         at = self._into(PyBytes_AS_STRING(result), want)
         if at < 0:
             return None
         return result if at == want else result[:at]
 
+    def _read_long(self, Py_ssize_t want):
+        """read() of so many octets that memory is taken as they come."""
+        cdef list parts = []
+        cdef bytes part
+        cdef Py_ssize_t size = FIRST
+        cdef Py_ssize_t at
+        while want > 0:
+            size = min(size, want)
+            part = PyBytes_FromStringAndSize(NULL, size)
+            at = self._into(PyBytes_AS_STRING(part), size)
+            if at < 0:
+                if not parts:
+                    return None
+                break
+            parts.append(part if at == size else part[:at])
+            if at < size:
+                break
+            want -= size
+            size *= 2
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
     cdef Py_ssize_t _into(self, char *into, Py_ssize_t want) except -2:
         """Fills into[0:want]: the count, smaller at the end or where it would have to
         wait; -1 if that is so for the first octet."""
         cdef Channel channel = self.channel
         cdef Py_ssize_t at = 0
-        cdef Py_ssize_t got
+        cdef Py_ssize_t got, room
         cdef ts_in *b
         while at < want:
-            b = channel.buffer
-            got = ts_in_unread(b)
+            got = channel.shown()
+            if got < 0:
+                return at
+            room = want - at
             if got > 0:
-                if got > want - at:
-                    got = want - at
+                if got > room:
+                    got = room
+                b = channel.buffer
                 memcpy(into + at, b.data + b.pos, got)
                 b.pos += <uint32_t>got
-            elif want - at >= CHUNK // 4:
+            elif room >= CHUNK // 4 and channel.body.kind != TS_BODY_CHUNKED:
                 if self.error is not None:
                     raise OSError("cannot read from timed out object")
+                if channel.body.kind == TS_BODY_LENGTH and room > channel.body.left:
+                    room = channel.body.left
                 try:
-                    got = channel.receive(into + at, want - at)
+                    got = channel.receive(into + at, room)
                 except TimeoutError as error:
                     self.error = error
                     raise
+                if got == 0:
+                    channel.cut_off()
                 if got <= 0:
                     return at if at > 0 else got
             else:
@@ -137,34 +191,38 @@ cdef class RequestReader:
         cdef Py_ssize_t got = 0
         cdef list parts = []
         while True:
-            if ts_in_unread(channel.buffer) > 0:
-                parts.append(taken(channel, ts_in_unread(channel.buffer)))
-            got = self.more()
-            if got <= 0:
-                break
-        if got < 0 and not parts:
-            return None
+            got = channel.shown()
+            if got > 0:
+                parts.append(taken(channel, got))
+                continue
+            if got == 0:
+                got = self.more()
+                if got > 0:
+                    continue
+                if got < 0 and not parts:
+                    return None
+            break
         return b"".join(parts)
 
     def read1(self, n=-1, /):
         """Up to n octets with one receive at the most; b'' at the end."""
-        cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(n)
         cdef Py_ssize_t have
+        self.reading()
         if want == 0:
             return b""
-        if ts_in_unread(channel.buffer) == 0 and self.more() < 0:
+        have = self.some()
+        if have <= 0:
             return b""
-        have = ts_in_unread(channel.buffer)
-        return taken(channel, have if want < 0 or want > have else want)
+        return taken(self.channel, have if want < 0 or want > have else want)
 
     def peek(self, n=0, /):
         """Buffered octets without consuming them, after one receive if there are none."""
-        cdef Channel channel = self.reading()
-        if ts_in_unread(channel.buffer) == 0:
-            self.more()
-        return PyBytes_FromStringAndSize(channel.buffer.data + channel.buffer.pos,
-                                         ts_in_unread(channel.buffer))
+        cdef Py_ssize_t have = self.some()
+        cdef Channel channel = self.channel
+        if have <= 0:
+            return b""
+        return PyBytes_FromStringAndSize(channel.buffer.data + channel.buffer.pos, have)
 
     def readinto(self, buffer, /):
         """Fills the writable buffer: the count, smaller only at the end; None if the
@@ -182,32 +240,39 @@ cdef class RequestReader:
     def readinto1(self, buffer, /):
         """As readinto(), with one receive at the most."""
         cdef Py_buffer view
-        cdef Channel channel = self.reading()
         cdef Py_ssize_t got
+        self.reading()
         PyObject_GetBuffer(buffer, &view, PyBUF_CONTIG)
         try:
-            if view.len > 0 and ts_in_unread(channel.buffer) == 0:
-                got = self.more()
-                if got <= 0:
-                    return None if got < 0 else 0
-            got = ts_in_unread(channel.buffer)
-            if got > view.len:
-                got = view.len
-            return self._into(<char *>view.buf, got)
+            if view.len == 0:
+                return 0
+            got = self.some()
+            if got <= 0:
+                return None if got < 0 else 0
+            return self._into(<char *>view.buf, min(got, view.len))
         finally:
             PyBuffer_Release(&view)
 
     def readline(self, limit=-1, /):
         """The octets up to and including the next LF, limit octets at the most, fewer
-        at the end of the stream."""
+        at the end of the stream.
+
+        A limit of 65537 is http.server's when it wants a request line: after an answer, or
+        at the end of a body, the next request then begins, if what is left of the body
+        can be dropped.
+        """
         cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(limit)
         cdef Py_ssize_t seen = 0
         cdef Py_ssize_t have, look
         cdef char *start
         cdef char *found
+        if want == REQUEST_LINE and not channel.wants_request():
+            return b""
+        if channel.body.kind == TS_BODY_CHUNKED:
+            return self._readline_chunked(want)
         while True:
-            have = ts_in_unread(channel.buffer)
+            have = channel.shown()
             look = have if want < 0 or want > have else want
             if look > seen:
                 start = channel.buffer.data + channel.buffer.pos
@@ -215,11 +280,37 @@ cdef class RequestReader:
                 if found != NULL:
                     return taken(channel, found - start + 1)
                 seen = look
-            if seen == want or self.more() <= 0:
+            if (seen == want or have < 0 or channel.body.kind == TS_BODY_LENGTH and have >= channel.body.left
+                    or self.more() <= 0):
                 # Another thread may have read, too, while this one waited.
-                return taken(channel, min(seen, <Py_ssize_t>ts_in_unread(channel.buffer)))
+                return taken(channel, min(seen, max(channel.shown(), 0)))
             if ts_in_unread(channel.buffer) < seen:
                 seen = 0
+
+    def _readline_chunked(self, Py_ssize_t want):
+        """readline() of a body that does not lie in one piece, or whose end only its
+        decoder knows."""
+        cdef Channel channel = self.channel
+        cdef Py_ssize_t have
+        cdef char *start
+        cdef char *found
+        cdef list parts = []
+        while want != 0:
+            have = self.some()
+            if have <= 0:
+                break
+            if 0 < want < have:
+                have = want
+            start = channel.buffer.data + channel.buffer.pos
+            found = <char *>memchr(start, 10, have)
+            if found != NULL:
+                have = found - start + 1
+            parts.append(taken(channel, have))
+            if found != NULL:
+                break
+            if want > 0:
+                want -= have
+        return b"".join(parts)
 
     def readlines(self, hint=-1, /):
         """A list of the remaining lines; stops after hint octets if that is positive."""
@@ -255,6 +346,11 @@ cdef class RequestReader:
         channel, self.channel = self.channel, None
         if channel is not None:
             (<Channel>channel).shut()
+
+    def turbo_linger(self, wfile):
+        """To be called before the connection is closed, by who closes it (handler.finish())."""
+        if self.channel is not None and self.channel.buffer != NULL:
+            self.channel.linger(wfile)
 
     @property
     def closed(self):
@@ -317,6 +413,15 @@ cdef class RequestReader:
         raise io.UnsupportedOperation("detach")
 
 
+cdef bint speaks(Channel channel, const char *data, Py_ssize_t n):
+    """Whether what a handler writes is for the peer although the channel is mute: an answer
+    by hand after an interim one."""
+    if channel.mute == MUTE_INTERIM and n >= 5 and memcmp(data, b"HTTP/", 5) == 0:
+        channel.mute = MUTE_NOT
+        return True
+    return False
+
+
 cdef class ResponseWriter:
     """The response's octets: a writable, unseekable binary file. What is written
     reaches the client as if it were sent at once."""
@@ -337,18 +442,21 @@ cdef class ResponseWriter:
         cdef Channel channel = self.sink()
         if type(data) is bytes:
             n = PyBytes_GET_SIZE(data)
-            channel.send_all(PyBytes_AS_STRING(data), n)
+            if channel.mute == MUTE_NOT or speaks(channel, PyBytes_AS_STRING(data), n):
+                channel.send_all(PyBytes_AS_STRING(data), n)
             return n
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            channel.send_all(<char *>view.buf, view.len)
+            if channel.mute == MUTE_NOT or speaks(channel, <char *>view.buf, view.len):
+                channel.send_all(<char *>view.buf, view.len)
             return view.len
         finally:
             PyBuffer_Release(&view)
 
     cdef int write_part(self, bytes data) except -1:
         """write(), of what more will follow soon: a response head."""
-        return self.sink().send_part(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        cdef Channel channel = self.sink()
+        return 0 if channel.mute != MUTE_NOT else channel.send_part(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def writelines(self, lines, /):
         """Writes each bytes-like object of an iterable."""

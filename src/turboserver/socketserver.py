@@ -12,12 +12,16 @@ What may not live here: work per byte; anything about HTTP.
 """
 
 import os
+import signal
 import socket
 import socketserver
+import sys
 import threading
+import time
 import types
 
 from . import accelerated, lanes
+from .errors import BodyError
 
 __all__ = list(socketserver.__all__)
 
@@ -25,49 +29,78 @@ __all__ = list(socketserver.__all__)
 _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
-    from ._channel import PATIENCE_FROM, SocketChannel, be_patient, channels
+    from ._socket_channel import PATIENCE_FROM, be_patient, channels, end_idle
     from ._connection import Supplied
     from ._datagram import DatagramFlow
     from ._dispatch import adopt
     from ._engine import Engine, EngineThreads
     from ._handlers import register_base_init
+    from ._request import refuse_body
     from ._stream import RequestReader, ResponseWriter
     from ._waker import Waker
 
 
 class BaseServer(_original.BaseServer):
-    """socketserver.BaseServer with the native loop."""
+    """socketserver.BaseServer with the native loop.
 
+    Class attribute added: `turbo_shutdown_timeout` (seconds or None), for handlers that run
+    when the server is to end.
+    """
+
+    turbo_shutdown_timeout = 30.0
     _turbo_engine = None
     _turbo_waker = None
+    _turbo_draining = False     # what is answered now is the last of its connection
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
-        poll_interval seconds (float); shutdown() does not wait for that."""
+        poll_interval seconds (float); shutdown() does not wait for that.
+
+        SIGTERM, where the program has not said what it means: no more connections are
+        accepted, the requests that have been read are answered, within
+        turbo_shutdown_timeout; then it ends the process, as it would have at once.
+        """
         lane = lanes.decide(self).lane
         if lane == lanes.COMPATIBLE:
             return _original.BaseServer.serve_forever(self, poll_interval)
         self._BaseServer__is_shut_down.clear()
+        self._turbo_draining = False
+        terminated = _Terminated(self)
         try:
             if self._turbo_waker is None:
                 self._turbo_waker = Waker()
-            if lane == lanes.REACTOR:
-                self._turbo_serve_engine(poll_interval)
-            else:
-                self._turbo_serve_blocking(poll_interval)
+            with terminated:
+                if lane == lanes.REACTOR:
+                    self._turbo_serve_engine(poll_interval)
+                else:
+                    self._turbo_serve_blocking(poll_interval)
         finally:
             self._BaseServer__shutdown_request = False
             self._BaseServer__is_shut_down.set()
+            terminated.end()
 
     def shutdown(self):
         """Stop serve_forever() and wait until it has returned. From another thread."""
+        self._turbo_ask_to_stop()
+        self._BaseServer__is_shut_down.wait()
+
+    def _turbo_ask_to_stop(self):
+        """End serve_forever(). Connections that are open end with the answer that is under
+        way, or with their next one, which say so."""
+        self._turbo_draining = True
         self._BaseServer__shutdown_request = True
         if self._turbo_waker is not None:
             self._turbo_waker.wake()
         engine = self._turbo_engine
         if engine is not None:
-            engine.wake()
-        self._BaseServer__is_shut_down.wait()
+            engine.drain()
+
+    def _turbo_finish(self, timeout):
+        """After serve_forever(): wait until what has been read is answered, for `timeout`
+        seconds (None: for ever)."""
+        engine = self._turbo_engine
+        if engine is not None:
+            engine.finish(timeout)
 
     def _turbo_serve_blocking(self, poll_interval):
         """The blocking lane: the original's loop, woken instead of polled."""
@@ -131,16 +164,62 @@ def _register_threads(server, engine):
         server._threads.append(EngineThreads(engine, server.daemon_threads))
 
 
+class _Terminated:
+    """SIGTERM during serve_forever(), if that runs in the main thread and the program leaves the
+    signal as it was: a wish to end, instead of the end. A context manager; end() after it."""
+
+    def __init__(self, server):
+        self._server = server
+        self._pid = os.getpid()
+        self._came = False
+        self._ours = False
+
+    def __enter__(self):
+        if (threading.current_thread() is threading.main_thread()
+                and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, self._note)
+            self._ours = True
+
+    def __exit__(self, *details):
+        pass
+
+    def _note(self, number, frame):
+        if os.getpid() != self._pid:    # a child that a handler has forked
+            self._die()
+        self._came = True
+        self._server._turbo_ask_to_stop()
+
+    def end(self):
+        """What has been read is answered; then the signal does what it does."""
+        if not self._ours:
+            return
+        if self._came:
+            try:
+                self._server._turbo_finish(self._server.turbo_shutdown_timeout)
+            finally:
+                self._die()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _die(self):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 class TCPServer(BaseServer, _original.TCPServer):
     """socketserver.TCPServer, served natively.
 
-    Class attribute added: `turbo_handshake_timeout` (seconds or None), for a client to
-    complete the TLS handshake when the listening socket is an SSLSocket.
+    Class attributes added: `turbo_handshake_timeout` (seconds or None), for a client to
+    complete the TLS handshake when the listening socket is an SSLSocket;
+    `turbo_max_connections` (int, None: as many as there are descriptors, less 64), beyond
+    which accepting pauses; `turbo_max_connections_per_address` (int or None), beyond which
+    a connection is closed at once. The last two are the reactor lane's.
     """
 
     # With the original's 5, a burst of a dozen connections meets resets.
-    request_queue_size = 128
+    request_queue_size = 1024
     turbo_handshake_timeout = 10.0
+    turbo_max_connections = None
+    turbo_max_connections_per_address = None
     _turbo_handshakes = False   # they were put off in get_request()
 
     def get_request(self):
@@ -228,6 +307,14 @@ class ThreadingMixIn(_original.ThreadingMixIn):
     def _turbo_full(self):
         return self._turbo_running >= self.turbo_max_threads
 
+    def _turbo_finish(self, timeout):
+        BaseServer._turbo_finish(self, timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        if accelerated:
+            end_idle(self)
+        while self._turbo_running > 0 and (end is None or time.monotonic() < end):
+            time.sleep(0.02)
+
 
 _counting = threading.Lock()
 
@@ -264,21 +351,26 @@ class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
         sock = self.request
         if self.turbo_no_delay and getattr(sock, "family", None) in _TCP_FAMILIES:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        if type(sock) is not socket.socket or lanes.environment_is_patched():
+        if not (isinstance(sock, socket.socket) and hasattr(sock, "_io_refs")):
             return _original.StreamRequestHandler.setup(self)
         self.connection = sock
         if self.timeout is not None:
             sock.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        if self.rbufsize == -1 and self.wbufsize == 0:
-            reading, writing = channels(sock)
-            self.rfile, self.wfile = RequestReader(reading), ResponseWriter(writing)
-            return
-        self.rfile = (RequestReader(SocketChannel(sock, True)) if self.rbufsize == -1
-                      else sock.makefile("rb", self.rbufsize))
-        self.wfile = (ResponseWriter(SocketChannel(sock, False)) if self.wbufsize == 0
-                      else sock.makefile("wb", self.wbufsize))
+        plain = type(sock) is socket.socket and not lanes.environment_is_patched()
+        reading, writing = channels(sock, plain, self)
+        self.rfile = RequestReader(reading) if self.rbufsize == -1 else sock.makefile("rb", self.rbufsize)
+        self.wfile = ResponseWriter(writing) if self.wbufsize == 0 else sock.makefile("wb", self.wbufsize)
+
+    def finish(self):
+        """Flush wfile and close both files. A BodyError on its way out is answered before."""
+        if isinstance(sys.exc_info()[1], BodyError):
+            refuse_body(self, sys.exc_info()[1])
+        linger = getattr(getattr(self, "rfile", None), "turbo_linger", None)
+        if linger is not None:
+            linger(getattr(self, "wfile", None))
+        _original.StreamRequestHandler.finish(self)
 
 
 _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)

@@ -11,10 +11,12 @@ What may not live here: work per byte; the engine; serving files natively.
 
 import http.server
 import ipaddress
+import re
 import socket
 import types
 
 from .. import accelerated, lanes
+from ..errors import BodyError
 from ..socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from .tls import https_servers
 
@@ -25,6 +27,9 @@ for _name in ("HTTPSServer", "ThreadingHTTPSServer"):
 
 # The originals as they are now: install() puts ours in their place in the module.
 _original = types.SimpleNamespace(**vars(http.server))
+
+_AUTHORITY = re.compile("[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
 
 def _name_without_asking(host):
     """A name for the address a server is bound to, from this machine alone.
@@ -50,9 +55,11 @@ def header_names(handler):
 if accelerated:
     from .._connection import Supplied
     from .._headers import HTTPMessage
-    from .._request import parse_request
+    from .._request import next_request, parse_request, refuse_body
     from .._response import (
         end_headers, flush_headers, send_header, send_response, send_response_only)
+    from .._rules import register_defaults
+    from .._socket_channel import register_loop
 
     class HTTPServer(TCPServer, _original.HTTPServer):
         """http.server.HTTPServer, served natively."""
@@ -70,9 +77,49 @@ if accelerated:
         daemon_threads = True
 
     class BaseHTTPRequestHandler(StreamRequestHandler, _original.BaseHTTPRequestHandler):
-        """http.server.BaseHTTPRequestHandler with native parsing and response heads."""
+        """http.server.BaseHTTPRequestHandler with native parsing and response heads.
+
+        Class attributes added, in octets and seconds (None: no limit), each with what
+        happens when it is reached; SECURITY.md has the table:
+
+        turbo_max_request_line      414 (at most 65,536)
+        turbo_max_header_bytes      all header lines together; 431
+        turbo_max_chunk_line, turbo_max_chunk_extensions, turbo_max_trailers
+                                    of a chunked body; 400
+        turbo_max_body              413
+        turbo_decode_chunked        (bool) rfile has the content of a chunked body
+        turbo_idle_timeout          without a request; the connection closes
+        turbo_head_timeout          for a head from its first octet; 408
+        turbo_body_timeout          without an octet of a body; 408
+        turbo_write_timeout         without the client taking an octet; the connection closes
+        turbo_min_rate, turbo_min_rate_after
+                                    octets a second of a body or an answer, after so long
+        turbo_drain_bytes, turbo_drain_timeout
+                                    for what the handler leaves of a body, else the connection closes
+        turbo_max_requests          of a connection, which closes then
+
+        The deadlines hold in the blocking and the compatible lane where a class sets one
+        of them. http.client's _MAXLINE and _MAXHEADERS hold as in the original.
+        """
 
         turbo_no_delay = True
+        turbo_max_request_line = 65536
+        turbo_max_header_bytes = 65536
+        turbo_max_chunk_line = 4096
+        turbo_max_chunk_extensions = 8192
+        turbo_max_trailers = 8192
+        turbo_max_body = None
+        turbo_decode_chunked = False
+        turbo_idle_timeout = 75.0
+        turbo_head_timeout = 30.0
+        turbo_body_timeout = 30.0
+        turbo_write_timeout = 30.0
+        turbo_min_rate = 240
+        turbo_min_rate_after = 5.0
+        turbo_drain_bytes = 262144
+        turbo_drain_timeout = 2.0
+        turbo_max_requests = None
+        _turbo_upgrades = True      # what follows an Upgrade may be the handler's
         MessageClass = HTTPMessage
 
         command = Supplied("command")
@@ -84,6 +131,16 @@ if accelerated:
         close_connection = Supplied("close_connection")
         _headers_buffer = Supplied("_headers_buffer")
 
+        def handle_one_request(self):
+            """Read one request and answer it; what is left of the one before is dropped."""
+            try:
+                if next_request(self):
+                    _original.BaseHTTPRequestHandler.handle_one_request(self)
+                else:
+                    self.close_connection = True
+            except BodyError as error:
+                refuse_body(self, error)
+
         parse_request = parse_request
         send_response = send_response
         send_response_only = send_response_only
@@ -94,6 +151,14 @@ if accelerated:
     # The original first: what it defines for files comes before our general part.
     class SimpleHTTPRequestHandler(_original.SimpleHTTPRequestHandler, BaseHTTPRequestHandler):
         """http.server.SimpleHTTPRequestHandler: files below a directory."""
+
+        def translate_path(self, path):
+            """The file name for a request target, of which scheme and authority do not matter
+            (absolute-form, RFC 9112, 3.2.2)."""
+            found = _AUTHORITY.match(path)
+            if found:
+                path = path[found.end():] or "/"
+            return super().translate_path(path)
 
         if hasattr(_original.SimpleHTTPRequestHandler, "_send_extra_response_headers"):
             def _send_extra_response_headers(self):
@@ -107,6 +172,8 @@ if accelerated:
         class CGIHTTPRequestHandler(_original.CGIHTTPRequestHandler, SimpleHTTPRequestHandler):
             """http.server.CGIHTTPRequestHandler."""
 
+    register_defaults(BaseHTTPRequestHandler)
+    register_loop(BaseHTTPRequestHandler.handle_one_request)
     HTTPSServer, ThreadingHTTPSServer = https_servers(HTTPServer, ThreadingMixIn)
     lanes.learn(__name__)
 

@@ -8,11 +8,14 @@ is the business of wsgiref.handlers, which is used as it is.
 calls it by itself when it has done the parsing.
 """
 
+import re
+import sys
 import wsgiref.simple_server as _original
 from wsgiref.simple_server import (
-    ServerHandler, SimpleHandler, demo_app, server_version, software_version, sys_version)
+    SimpleHandler, demo_app, server_version, software_version, sys_version)
 
 from turboserver import accelerated
+from turboserver.errors import BodyError
 from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer
 from turboserver.socketserver import ThreadingMixIn
 
@@ -23,7 +26,37 @@ __all__ = ["WSGIServer", "WSGIRequestHandler", "demo_app", "make_server", "Threa
 # The longest request line that is read, as everywhere in http.server.
 _MAX_REQUEST_LINE = 65536
 
+class ServerHandler(_original.ServerHandler):
+    """wsgiref.simple_server.ServerHandler, of which no answer has a body that may have none,
+    and no head a line end in a header."""
+
+    def start_response(self, status, headers, exc_info=None):
+        """As PEP 3333 says. ValueError for control characters in the status or in headers."""
+        for text in (status, *(text for field in headers for text in field)):
+            if isinstance(text, str) and _CONTROLS.search(text):
+                raise ValueError(f"control character in {text!r}")
+        return super().start_response(status, headers, exc_info)
+
+    def send_headers(self):
+        super().send_headers()
+        if self.environ.get("REQUEST_METHOD") == "HEAD" or self.status[:3] in ("204", "304"):
+            self._write = self._drop
+
+    def _drop(self, data):
+        pass
+
+    def handle_error(self):
+        error = sys.exc_info()[1]
+        if isinstance(error, BodyError) and not self.headers_sent:
+            refuse_body(self.request_handler, error)
+        else:
+            super().handle_error()
+
+
+# What would end a line of a head, or hide in it.
+_CONTROLS = re.compile("[\0-\x08\x0a-\x1f\x7f]")
 _standard_server_handler = ServerHandler
+_original_server_handler = _original.ServerHandler
 # As it was at import: after install() the module's own name may be ours.
 _ORIGINAL_THREADING = next((cls for cls in ThreadingMixIn.__mro__ if cls.__module__ == "socketserver"),
                            _socketserver.ThreadingMixIn)
@@ -32,7 +65,9 @@ _ORIGINAL_THREADING = next((cls for cls in ThreadingMixIn.__mro__ if cls.__modul
 def respond(handler):
     """Run the server's application for the request that `handler` has parsed."""
     # A program may have put its own ServerHandler here or into the original module.
-    make = ServerHandler if ServerHandler is not _standard_server_handler else _original.ServerHandler
+    make = ServerHandler
+    if ServerHandler is _standard_server_handler and _original.ServerHandler is not _original_server_handler:
+        make = _original.ServerHandler
     server = handler.server
     gateway = make(handler.rfile, handler.wfile, handler.get_stderr(), handler.get_environ(),
                    multithread=isinstance(server, _ORIGINAL_THREADING))
@@ -51,6 +86,8 @@ def _handle(self):
 
 
 if accelerated:
+    from turboserver._request import refuse_body
+
     class WSGIServer(HTTPServer, _original.WSGIServer):
         """An HTTPServer for one WSGI application; see set_app."""
 
@@ -63,6 +100,9 @@ if accelerated:
 
         server_version = _original.WSGIRequestHandler.server_version
         handle = _handle
+        turbo_decode_chunked = True
+        turbo_max_body = 2**30
+        _turbo_upgrades = False
 else:
     WSGIServer = _original.WSGIServer
 

@@ -1,0 +1,452 @@
+"""SocketChannel: the Channel of a socket object, for the lanes in which Python owns it.
+
+What is written is the kernel's at once, and may wait there, for a millisecond, for what
+follows it (csrc/cork.h). Deadlines hold where the handler class has set some
+(_rules.pyx), beside the socket's own time-out.
+
+What may not live here: file semantics (_stream.pyx), what a request means.
+"""
+
+import http.server
+import os
+from socket import AF_INET, AF_INET6, SHUT_RD, SHUT_WR, SOCK_STREAM
+
+from libc.errno cimport EAGAIN, EBADF, EINTR
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from cpython.exc cimport PyErr_CheckSignals
+from turboserver._channel cimport Channel, MUTE_NOT, body_error, os_error, wait_ready
+from turboserver._handlers cimport present_rules
+from turboserver._native cimport *
+from turboserver._rules cimport DEFAULTS
+
+
+# Octets that the engine had read before it found that a connection is not for it:
+# socket -> bytes. Only while a handler class is changed under a running server.
+PRELOADED = {}
+
+
+# What waits in the kernel for more to be sent with it (csrc/cork.h); NULL: nothing does.
+cdef ts_corks *CORKS = NULL
+if ts_corks_new(&CORKS) != 0:
+    CORKS = NULL
+
+
+# Before the GIL, for threads that have waited for their client.
+cdef ts_gate GATE
+memset(&GATE, 0, sizeof(GATE))
+
+
+def _forked():
+    memset(&GATE, 0, sizeof(GATE))
+    if CORKS != NULL:
+        ts_corks_forked(CORKS)
+
+os.register_at_fork(after_in_child=_forked)
+
+
+PATIENCE_FROM = TS_PATIENCE_FROM
+
+
+def be_patient():
+    """From now on this thread waits for its turn (csrc/patience.h)."""
+    cdef ts_patience patience
+    memset(&patience, 0, sizeof(patience))
+    ts_patience_set(&patience, True)
+
+
+# How the standard classes read one request after the other.
+cdef set LOOPS = {http.server.BaseHTTPRequestHandler.handle,
+                  http.server.BaseHTTPRequestHandler.handle_one_request}
+
+
+def register_loop(*functions):
+    """Functions that tell by themselves when the next request is to begin."""
+    LOOPS.update(functions)
+
+
+# Readers that wait for a request of which nothing is here.
+cdef set WAITING = set()
+
+
+def end_idle(server):
+    """The server ends: for connections of its that wait for a request the stream has ended."""
+    cdef SocketChannel reader
+    for reader in list(WAITING):
+        if reader.server is server and reader.sock is not None:
+            try:
+                reader.sock.shutdown(SHUT_RD)
+            except OSError:
+                pass    # it has ended anyway
+
+
+def channels(sock, plain, handler):
+    """The channels of rfile and wfile over a connected socket.socket, or one that is as
+    good (TLS, gevent's; then `plain` is False). handler: who will read and write."""
+    cdef SocketChannel reader = SocketChannel(sock, True, plain)
+    cdef SocketChannel writer = SocketChannel(sock, False, plain)
+    reader.writing = writer
+    reader.server = getattr(handler, "server", None)
+    if hasattr(type(handler), "turbo_head_timeout"):
+        reader.rules = writer.rules = present_rules(type(handler))
+        reader.own_loop = not LOOPS.issuperset((type(handler).handle, type(handler).handle_one_request))
+    if CORKS != NULL and reader.is_plain and sock.family in (AF_INET, AF_INET6) and sock.type == SOCK_STREAM:
+        writer.reading = &reader.own
+    return reader, writer
+
+
+cdef class SocketChannel(Channel):
+    """The channel of a socket object: its time-out counts.
+
+    Of a plain socket.socket the descriptor is used; others (TLS, gevent's) are asked.
+    With keep_open it keeps the socket open until it is closed itself, as the files of
+    socket.makefile() do.
+    """
+
+    def __cinit__(self, sock, bint keep_open, bint plain):
+        self.sock = sock
+        self.buffer = &self.own
+        self.body = &self.own_body
+        self.rules = DEFAULTS
+        ts_body_begin(self.body, TS_BODY_OPAQUE, 1)
+        self.heading = True
+        self.is_plain = plain
+        self.keeps_open = keep_open
+        if keep_open:
+            sock._io_refs += 1
+            octets = PRELOADED.pop(sock, b"") if PRELOADED else b""
+            if octets:
+                if ts_in_reserve(&self.own, <uint32_t>len(octets)) != 0:
+                    raise MemoryError
+                memcpy(self.own.data, <char *>octets, len(octets))
+                self.own.end = <uint32_t>len(octets)
+
+    def __del__(self):
+        self.shut()
+
+    def __dealloc__(self):
+        ts_in_free(&self.own)
+
+    cdef int handle(self) except -1:
+        cdef int fd
+        if self.sock is None:
+            raise ValueError("I/O operation on closed file.")
+        fd = self.sock.fileno()
+        if fd < 0:
+            raise os_error(EBADF)
+        return fd
+
+    cdef int64_t patience(self) except -2:
+        cdef int64_t left
+        timeout = self.sock.gettimeout()
+        cdef int64_t patience = -1 if timeout is None else <int64_t>(<double>timeout * 1e9)
+        if self.hurry_ns != 0 and patience != 0:
+            left = max(<int64_t>(self.hurry_ns - ts_monotonic_ns()), 1)
+            if patience < 0 or left < patience:
+                return left
+        return patience
+
+    cdef int settle(self) except -1:
+        return self.writing.flush() if self.writing is not None else 0
+
+    cdef Py_ssize_t refill(self) except -2:
+        if not self.heading or self.own.pos != self.own.end:
+            return self.receive_some()
+        WAITING.add(self)
+        try:
+            return self.receive_some()
+        finally:
+            WAITING.discard(self)
+
+    cdef Py_ssize_t receive_some(self) except -2:
+        # Between requests there is nothing to read: waiting at once saves two system calls.
+        if self.own.pos == self.own.end and not self.rules.timed and self.is_plain and self.patience() < 0:
+            return self.wait_for_more()
+        if not self.is_plain:
+            return self.refill_by_asking()
+        return self.came(Channel.refill(self))
+
+    cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
+        return self.came(Channel.receive(self, into, n)) if self.is_plain else self.ask(into, n)
+
+    cdef Py_ssize_t refill_by_asking(self) except -2:
+        cdef ts_in *b = &self.own
+        cdef Py_ssize_t got
+        if b.pos == b.end:
+            b.head = b.pos = b.end = 0
+        b.head = b.pos
+        if ts_in_reserve(b, 1 if b.data != NULL and b.end < b.cap else TS_IN_FIRST) != 0:
+            raise MemoryError
+        got = self.ask(b.data + b.end, b.cap - b.end)
+        if got > 0:
+            b.end += <uint32_t>got
+        return got
+
+    cdef Py_ssize_t ask(self, char *into, Py_ssize_t n) except -2:
+        """receive() by the socket's own recv()."""
+        cdef bytes octets
+        cdef int64_t patience
+        self.settle()
+        sock = self.sock
+        if sock is None:
+            raise ValueError("I/O operation on closed file.")
+        usual = sock.gettimeout()
+        patience = self.patience_by_rules()
+        try:
+            if patience > 0:
+                sock.settimeout(patience / 1e9)
+            octets = sock.recv(n)
+        except BlockingIOError:
+            return -1
+        except TimeoutError:
+            self.late()
+            raise
+        finally:
+            if patience > 0:
+                sock.settimeout(usual)
+        memcpy(into, <char *>octets, len(octets))
+        return self.came(len(octets))
+
+    # ---- deadlines, where the program has set some --------------------------
+
+    cdef uint64_t due(self) except? 0:
+        """When the present wait has been too long (monotonic, ns); UINT64_MAX: never."""
+        cdef ts_rules *rules = &self.rules.c
+        cdef uint64_t now = ts_monotonic_ns()
+        if self.body.kind == TS_BODY_OPAQUE:
+            if not self.heading:
+                return UINT64_MAX       # the stream is the handler's
+            if self.began_ns == 0:
+                return now + rules.idle_ns if rules.idle_ns > 0 else UINT64_MAX
+            return self.began_ns + rules.head_ns if rules.head_ns > 0 else UINT64_MAX
+        if self.began_ns == 0:
+            self.began_ns = self.progress_ns = now
+        else:       # what the handler did in between is not the peer's time
+            self.began_ns += now - self.paused_ns
+            self.progress_ns += now - self.paused_ns
+        return ts_rules_due(rules, rules.body_ns, self.began_ns, self.progress_ns, self.moved)
+
+    cdef int64_t patience_by_rules(self) except -2:
+        """patience(), or less."""
+        cdef int64_t patience = self.patience()
+        cdef uint64_t due
+        cdef int64_t left
+        if not self.rules.timed or patience == 0 or self.hurry_ns != 0:
+            return patience
+        due = self.due()
+        if due == UINT64_MAX:
+            return patience
+        left = max(<int64_t>(due - ts_monotonic_ns()), 1)
+        return left if patience < 0 or left < patience else patience
+
+    cdef int late(self) except -1:
+        """A wait was too long. BodyError if that is to be answered."""
+        if not self.rules.timed or self.hurry_ns != 0 or self.due() > ts_monotonic_ns():
+            return 0
+        if self.body.kind == TS_BODY_LENGTH or self.body.kind == TS_BODY_CHUNKED:
+            raise body_error(TS_REFUSE_BODY_SLOW)
+        if self.began_ns != 0:
+            raise body_error(TS_REFUSE_HEAD_SLOW)
+        return 0
+
+    cdef Py_ssize_t came(self, Py_ssize_t n) except -2:
+        """n octets have been received (which is returned)."""
+        if self.rules.timed and n > 0:
+            self.paused_ns = self.progress_ns = ts_monotonic_ns()
+            self.moved += n
+            if self.heading and self.began_ns == 0:
+                self.began_ns = self.progress_ns
+        return n
+
+    cdef bint wait_readable(self) except -1:
+        cdef int64_t patience
+        self.settle()
+        patience = self.patience_by_rules()
+        if patience == 0:
+            return False
+        if not wait_ready(self.handle(), False, patience):
+            self.late()
+            raise TimeoutError("timed out")
+        if self.buffer == NULL:
+            raise ValueError("I/O operation on closed file.")
+        if self.rules.timed:
+            self.paused_ns = ts_monotonic_ns()
+        return True
+
+    cdef int begin_head(self) except -1:
+        Channel.begin_head(self)
+        self.began_ns = self.moved = 0
+        if self.rules.timed and ts_in_unread(&self.own) > 0:
+            self.began_ns = ts_monotonic_ns()
+        if self.writing is not None:
+            self.writing.answered = False
+            self.writing.mute = MUTE_NOT
+            self.writing.status = 0
+        return 0
+
+    cdef bint is_answered(self):
+        return self.writing is not None and self.writing.answered
+
+    cdef int begin_body(self, int kind, int64_t length) except -1:
+        Channel.begin_body(self, kind, length)
+        self.began_ns = self.moved = 0
+        return 0
+
+    cdef Py_ssize_t wait_for_more(self) except -2:
+        """refill() of an empty buffer, for a socket without a time-out."""
+        cdef char space[TS_IN_FIRST]
+        cdef ts_in *b = &self.own
+        cdef Py_ssize_t got
+        cdef int fd
+        self.settle()
+        while True:
+            fd = self.handle()
+            with nogil:
+                got = ts_recv_wait(fd, space, TS_IN_FIRST)
+                ts_gate_enter(&GATE)
+            ts_gate_leave(&GATE)
+            self.handle()       # it may have been closed meanwhile
+            if got == -EINTR:
+                PyErr_CheckSignals()
+                continue
+            if got == -EAGAIN:  # the program has made the descriptor non-blocking
+                return Channel.refill(self)
+            if got < 0:
+                raise os_error(<int>-got)
+            if b.pos == b.end:  # else another thread was here, and these come after its
+                b.head = b.pos = b.end = 0
+            if ts_in_reserve(b, <uint32_t>got if b.data != NULL else TS_IN_FIRST) != 0:
+                raise MemoryError
+            memcpy(b.data + b.end, space, got)
+            b.end += <uint32_t>got
+            return got
+
+    cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
+        cdef Py_ssize_t sent
+        if self.reading != NULL and n > 0:
+            self.answered = self.corked = True
+            sent = ts_send_more(CORKS, &self.cork, self.handle(), data, n)
+            if sent == n:
+                return 0
+            if sent > 0:
+                data += sent
+                n -= sent
+        return self.send_now(data, n)
+
+    cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
+        # Answers to what came together leave together.
+        if self.reading != NULL and ts_in_unread(self.reading) > 0:
+            return self.send_part(data, n)
+        return self.send_now(data, n)
+
+    cdef int flush(self) except -1:
+        if self.corked:
+            self.corked = False
+            ts_cork_push(CORKS, &self.cork)
+        return 0
+
+    cdef int send_now(self, const char *data, Py_ssize_t n) except -1:
+        # As socket.sendall(): the time-out is for the whole.
+        cdef Py_ssize_t sent
+        cdef int64_t patience
+        cdef int64_t deadline = -1
+        cdef int64_t left = -1
+        cdef bytes octets
+        self.answered = True
+        if not self.is_plain:
+            octets = data[:n]
+            if self.sock is None:
+                raise ValueError("I/O operation on closed file.")
+            self.sock.sendall(octets)
+            return 0
+        patience = self.patience()
+        self.began_ns = self.moved = 0
+        while n > 0:
+            sent = ts_send(self.handle(), data, n)
+            if sent >= 0:
+                data += sent
+                n -= sent
+                continue
+            if sent != -EAGAIN:
+                raise os_error(<int>-sent)
+            if patience == 0:
+                raise os_error(EAGAIN)
+            if patience > 0:
+                if deadline < 0:
+                    deadline = <int64_t>ts_monotonic_ns() + patience
+                left = deadline - <int64_t>ts_monotonic_ns()
+                if left <= 0:
+                    raise TimeoutError("timed out")
+            self.wait_writable(left, n)
+        if self.corked:
+            self.corked = False
+            ts_cork_done(CORKS, &self.cork)
+        return 0
+
+    cdef int wait_writable(self, int64_t patience, Py_ssize_t unsent) except -1:
+        """unsent: octets that are not the kernel's yet. TimeoutError."""
+        cdef ts_rules *rules = &self.rules.c
+        cdef uint64_t now, left
+        cdef uint64_t due = UINT64_MAX
+        cdef int64_t wait
+        while True:
+            wait = patience
+            if self.rules.timed:
+                now = ts_monotonic_ns()
+                left = ts_unacknowledged(self.handle()) + <uint64_t>unsent
+                if self.began_ns == 0:
+                    self.began_ns = self.progress_ns = now
+                elif left < self.untaken:
+                    self.moved += self.untaken - left
+                    self.progress_ns = now
+                self.untaken = left
+                due = ts_rules_due(rules, rules.write_ns, self.began_ns, self.progress_ns, self.moved)
+                if due <= now:
+                    raise TimeoutError("timed out")
+                if wait < 0 or due - now < <uint64_t>wait:
+                    wait = <int64_t>min(due - now, <uint64_t>1000_000_000_000)
+            if wait_ready(self.handle(), True, wait):
+                return 0
+            if not self.rules.timed or 0 <= patience <= wait:
+                raise TimeoutError("timed out")
+
+    cdef int shut(self) except -1:
+        sock, self.sock = self.sock, None
+        if self.writing is not None:
+            self.writing.reading = NULL
+            self.writing = None
+        self.flush()
+        if sock is not None:
+            ts_in_free(&self.own)
+            if self.keeps_open:
+                sock._decref_socketios()
+        return 0
+
+    # ---- the end ---------------------------------------------------------------
+
+    cdef int linger(self, wfile) except -1:
+        """Before the socket is closed: where the peer may still be sending, our side is shut
+        and the rest is dropped, for a moment; or a reset would destroy the answer that is
+        on its way to it."""
+        cdef int64_t left = self.rules.c.drain_max
+        cdef uint64_t end
+        cdef uint8_t kind = self.body.kind
+        if self.heading or self.sock is None:
+            return 0
+        if (not self.lingers and kind != TS_BODY_LENGTH and kind != TS_BODY_CHUNKED and kind != TS_BODY_BAD
+                and (kind == TS_BODY_OPAQUE or ts_in_unread(&self.own) == 0)):
+            return 0
+        end = ts_monotonic_ns() + TS_LINGER_NS
+        try:
+            if wfile is not None and not wfile.closed:
+                wfile.flush()
+            self.sock.shutdown(SHUT_WR)
+            while left > 0 and ts_monotonic_ns() < end:
+                self.sock.settimeout(max((end - ts_monotonic_ns()) / 1e9, 0.001))
+                octets = self.sock.recv(65536)
+                if not octets:
+                    break
+                left -= len(octets)
+        except (OSError, ValueError):
+            pass    # it is gone, or slow
+        return 0
