@@ -286,13 +286,13 @@ static void test_out_breaks_once_and_for_all(void)
     ts_out_init(&out);
     CHECK(ts_out_write(&out, s[0], "abc", 3, false, &taken) == TS_OUT_FIRST);
     close(s[1]);
-    CHECK(ts_out_try_flush(&out, s[0]) == -EPIPE);
+    CHECK(ts_out_try_flush(&out, &s[0]) == -EPIPE);
     CHECK(ts_out_untold(&out) == EPIPE); /* that was the monitor */
     CHECK(ts_out_flush(&out, s[0]) == -EPIPE);
     CHECK(ts_out_untold(&out) == 0);
     CHECK(out.error == EPIPE && ts_out_unsent(&out) == 0);
     CHECK(ts_out_flush(&out, s[0]) == -EPIPE);
-    CHECK(ts_out_try_flush(&out, s[0]) == -EPIPE);
+    CHECK(ts_out_try_flush(&out, &s[0]) == -EPIPE);
     CHECK(ts_out_write(&out, s[0], "abc", 3, false, &taken) == -EPIPE);
     CHECK(taken == 0 && ts_out_unsent(&out) == 0);
     ts_out_free(&out);
@@ -315,10 +315,10 @@ static void test_out_is_not_waited_for_by_the_monitor(void)
     ts_out_init(&out);
     CHECK(ts_out_write(&out, s[0], data, 1, false, &taken) == TS_OUT_FIRST);
     CHECK(!atomic_flag_test_and_set(&out.lock));
-    CHECK(ts_out_try_flush(&out, s[0]) == TS_OUT_BLOCKED);
+    CHECK(ts_out_try_flush(&out, &s[0]) == TS_OUT_BLOCKED);
     CHECK(is_silent(s[1]));
     atomic_flag_clear(&out.lock);
-    CHECK(ts_out_try_flush(&out, s[0]) == TS_OUT_SENT);
+    CHECK(ts_out_try_flush(&out, &s[0]) == TS_OUT_SENT);
     drain(s[1], &at);
     CHECK(at == 1);
     ts_out_free(&out);
@@ -344,7 +344,7 @@ static void *flusher(void *arg)
 
     while (!atomic_load(&s->ended)) {
         if (ts_out_unsent(&s->out) > 0 && s->out.error == 0 &&
-            ts_out_try_flush(&s->out, s->fd) == TS_OUT_SENT)
+            ts_out_try_flush(&s->out, &s->fd) == TS_OUT_SENT)
             atomic_fetch_add(&s->flushed, 1);
         sched_yield();
     }

@@ -1,4 +1,4 @@
-/* units: conn.c buffer.c chunked.c scan.c framing.c scan_simd.c sock.c; sanitizers: address,undefined | thread; libs: -lpthread */
+/* units: conn.c buffer.c body.c chunked.c scan_simd.c sock.c; sanitizers: address,undefined | thread; libs: -lpthread */
 /* Who owns a connection, one rule at a time and then with many threads that
  * fight for it; reading; and what is left of a body. */
 #ifndef _GNU_SOURCE
@@ -116,6 +116,36 @@ static void test_stale_events_do_nothing(void)
     atomic_store(&c.word, (uint64_t)UINT32_MAX << 8 | TS_WORD_OWNED);
     ts_conn_reset(&c);
     CHECK(generation(&c) == 0 && atomic_load(&c.word) == TS_WORD_OWNED);
+}
+
+/* Nothing is left of the connection before, whatever it was at. */
+static void test_opened_afresh(void)
+{
+    struct ts_conn c;
+
+    make(&c, -1);
+    c.timeout_ns = c.input.began_ns = c.input.moved = c.output.began_ns = 5;
+    c.phase = TS_PHASE_LINGER;
+    c.scan = TS_SCAN_REFUSED;
+    c.readable = false;
+    c.hup = c.eof = c.broken = c.registered = c.wants_write = true;
+    c.keep = c.through = c.lent = c.linger = c.blank = true;
+    c.skip_budget = 7;
+    c.error = ECONNRESET;
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+    ts_conn_reset(&c);
+    ts_conn_open(&c, 9);
+    CHECK(c.fd == 9 && c.phase == TS_PHASE_HEAD && c.scan == TS_SCAN_PARTIAL);
+    CHECK(c.timeout_ns == 0 && c.input.began_ns == 0 && c.input.moved == 0);
+    CHECK(c.output.began_ns == 0);
+    CHECK(c.readable && !c.hup && !c.eof && !c.broken && !c.registered);
+    CHECK(!c.wants_write && !c.keep && !c.through && !c.lent && !c.linger);
+    CHECK(!c.blank && c.skip_budget == 0 && c.error == 0);
+    CHECK(ts_body_done(&c.body));
+    c.input.began_ns = c.input.moved = 5;
+    ts_clock_reset(&c.input);
+    CHECK(c.input.began_ns == 0 && c.input.moved == 0);
+    ts_conn_reset(&c);
 }
 
 static void test_a_free_one_has_no_deadline(void)
@@ -313,6 +343,8 @@ static void test_fill_of_a_broken_one(void)
 
 /* ---- what is left of a body ---- */
 
+static struct ts_chunk_limits limits;
+
 /* In the window: this. The head of the request was a "H". */
 static void hold(struct ts_conn *c, const char *octets)
 {
@@ -347,14 +379,14 @@ static void test_no_body(void)
     struct ts_conn c;
 
     hold(&c, "next");
-    ts_conn_begin_body(&c, TS_BODY_NONE, 0);
-    CHECK(ts_conn_body_done(&c));
-    CHECK(ts_conn_skip_body(&c) == 1);
+    ts_body_begin(&c.body, TS_BODY_NONE, 0);
+    CHECK(ts_body_done(&c.body));
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
     unread_is(&c, "next");
     ts_conn_reset(&c);
 
     make(&c, -1); /* nothing buffered either */
-    CHECK(ts_conn_skip_body(&c) == 1);
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
     ts_conn_reset(&c);
 }
 
@@ -363,33 +395,39 @@ static void test_length(void)
     struct ts_conn c;
 
     hold(&c, "12345next");
-    ts_conn_begin_body(&c, TS_BODY_LENGTH, 5);
-    CHECK(!ts_conn_body_done(&c));
-    CHECK(ts_conn_skip_body(&c) == 1);
-    CHECK(ts_conn_body_done(&c));
+    ts_body_begin(&c.body, TS_BODY_LENGTH, 5);
+    CHECK(!ts_body_done(&c.body));
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
+    CHECK(ts_body_done(&c.body));
     unread_is(&c, "next");
     ts_conn_reset(&c);
 
     /* Half of it taken by the handler, the rest comes in pieces. */
     hold(&c, "123");
-    ts_conn_begin_body(&c, TS_BODY_LENGTH, 8);
+    ts_body_begin(&c.body, TS_BODY_LENGTH, 8);
     c.in.pos += 2;
-    ts_conn_took(&c, c.in.data + 1, 2);
-    CHECK(c.body_left == 6);
-    CHECK(ts_conn_skip_body(&c) == 0);
-    CHECK(c.body_left == 5 && c.skip_budget == 99);
+    ts_body_took(&c.body, c.in.data + 1, 2, &limits);
+    CHECK(c.body.left == 6);
+    CHECK(ts_conn_skip_body(&c, &limits) == 0);
+    CHECK(c.body.left == 5 && c.skip_budget == 99);
     CHECK(c.in.head == c.in.pos); /* nothing is kept of what is skipped */
     more(&c, "45678GET");
-    CHECK(ts_conn_skip_body(&c) == 1);
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
     unread_is(&c, "GET");
     ts_conn_reset(&c);
 
-    /* A handler that reads past the end has taken it all. */
+    /* All of it taken, and no more is shown. */
+    size_t skip, n;
+
     hold(&c, "123");
-    ts_conn_begin_body(&c, TS_BODY_LENGTH, 2);
-    c.in.pos += 3;
-    ts_conn_took(&c, c.in.data + 1, 3);
-    CHECK(ts_conn_body_done(&c) && c.body_left == 0);
+    ts_body_begin(&c.body, TS_BODY_LENGTH, 2);
+    ts_body_peek(&c.body, c.in.data + 1, 3, &limits, &skip, &n);
+    CHECK(skip == 0 && n == 2);
+    c.in.pos += 2;
+    ts_body_took(&c.body, c.in.data + 1, 2, &limits);
+    CHECK(ts_body_done(&c.body) && c.body.left == 0);
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
+    unread_is(&c, "3");
     ts_conn_reset(&c);
 }
 
@@ -406,31 +444,31 @@ static void test_chunked(void)
 
         snprintf(text, sizeof text, "%sGET", chunks);
         hold(&c, text);
-        ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
-        ts_conn_took(&c, c.in.data + c.in.pos, cut);
+        ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+        ts_body_took(&c.body, c.in.data + c.in.pos, cut, &limits);
         c.in.pos += (uint32_t)cut;
-        CHECK(ts_conn_body_done(&c) == (cut == n));
-        CHECK(ts_conn_skip_body(&c) == 1);
-        CHECK(ts_conn_body_done(&c));
+        CHECK(ts_body_done(&c.body) == (cut == n));
+        CHECK(ts_conn_skip_body(&c, &limits) == 1);
+        CHECK(ts_body_done(&c.body));
         unread_is(&c, "GET");
         ts_conn_reset(&c);
     }
     /* One octet at a time. */
     hold(&c, "");
-    ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
     for (size_t i = 0; i < n; i++) {
         char one[2] = {chunks[i], '\0'};
 
-        CHECK(ts_conn_skip_body(&c) == 0);
+        CHECK(ts_conn_skip_body(&c, &limits) == 0);
         more(&c, one);
-        CHECK(ts_conn_skip_body(&c) == (i + 1 == n));
+        CHECK(ts_conn_skip_body(&c, &limits) == (i + 1 == n));
     }
     unread_is(&c, "");
     ts_conn_reset(&c);
     /* Nothing in the window, and no window. */
     make(&c, -1);
-    ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
-    CHECK(ts_conn_skip_body(&c) == 0);
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+    CHECK(ts_conn_skip_body(&c, &limits) == 0);
     ts_conn_reset(&c);
 }
 
@@ -439,23 +477,34 @@ static void test_malformed_or_opaque(void)
     struct ts_conn c;
 
     hold(&c, "2\r\nabXX0\r\n\r\n");
-    ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
-    CHECK(ts_conn_skip_body(&c) == -1);
-    CHECK(!ts_conn_body_done(&c));
-    CHECK(ts_conn_skip_body(&c) == -1);
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+    CHECK(ts_conn_skip_body(&c, &limits) == -1);
+    CHECK(!ts_body_done(&c.body));
+    CHECK(ts_conn_skip_body(&c, &limits) == -1);
     ts_conn_reset(&c);
 
     hold(&c, "2\r\nabXX0\r\n\r\n"); /* found while the handler reads */
-    ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
-    ts_conn_took(&c, c.in.data + c.in.pos, 12);
-    c.in.pos += 12;
-    CHECK(!ts_conn_body_done(&c) && ts_conn_skip_body(&c) == -1);
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+    ts_body_took(&c.body, c.in.data + c.in.pos, 5, &limits);
+    c.in.pos += 5;
+    size_t skip, n;
+
+    ts_body_peek(&c.body, c.in.data + c.in.pos, 7, &limits, &skip, &n);
+    CHECK(skip == 0 && n == 0);
+    CHECK(!ts_body_done(&c.body) && ts_conn_skip_body(&c, &limits) == -1);
     ts_conn_reset(&c);
 
     hold(&c, "whatever");
-    ts_conn_begin_body(&c, TS_BODY_OPAQUE, 0);
-    CHECK(!ts_conn_body_done(&c));
-    CHECK(ts_conn_skip_body(&c) == -1);
+    ts_body_begin(&c.body, TS_BODY_OPAQUE, 1);
+    CHECK(!ts_body_done(&c.body));
+    CHECK(ts_conn_skip_body(&c, &limits) == -1);
+    unread_is(&c, "whatever");
+    ts_conn_reset(&c);
+
+    hold(&c, "next"); /* nothing was taken of it */
+    ts_body_begin(&c.body, TS_BODY_OPAQUE, 0);
+    CHECK(ts_conn_skip_body(&c, &limits) == 1);
+    unread_is(&c, "next");
     ts_conn_reset(&c);
 }
 
@@ -465,27 +514,29 @@ static void test_budget(void)
 
     hold(&c, "123456");
     c.skip_budget = 6;
-    ts_conn_begin_body(&c, TS_BODY_LENGTH, 20);
-    CHECK(ts_conn_skip_body(&c) == 0);
+    ts_body_begin(&c.body, TS_BODY_LENGTH, 20);
+    CHECK(ts_conn_skip_body(&c, &limits) == 0);
     CHECK(c.skip_budget == 0);
     more(&c, "7");
-    CHECK(ts_conn_skip_body(&c) == -1);
+    CHECK(ts_conn_skip_body(&c, &limits) == -1);
     ts_conn_reset(&c);
 
     hold(&c, "5\r\nabcde\r\n5\r\n");
     c.skip_budget = 12;
-    ts_conn_begin_body(&c, TS_BODY_CHUNKED, 0);
-    CHECK(ts_conn_skip_body(&c) == -1); /* framing counts too */
+    ts_body_begin(&c.body, TS_BODY_CHUNKED, 0);
+    CHECK(ts_conn_skip_body(&c, &limits) == -1); /* framing counts too */
     ts_conn_reset(&c);
 }
 
 int main(void)
 {
+    ts_chunk_limits_init(&limits);
     test_key_names_slot_and_generation();
     test_parked_is_claimed_once();
     test_hup_is_remembered();
     test_stale_events_do_nothing();
     test_a_free_one_has_no_deadline();
+    test_opened_afresh();
     test_one_owner_at_a_time();
     test_no_edge_is_lost();
     test_fill();

@@ -1,10 +1,10 @@
-/* units: scan.c framing.c scan_simd.c; sanitizers: address,undefined
+/* units: scan.c framing.c target.c scan_simd.c; sanitizers: address,undefined
  *
  * The request scanner: the corpus (tests/corpus/README.md), each case whole,
  * octet by octet and in random pieces, by each instruction set; mutations of
- * it; the limits; and that a slow client costs linear work. Every input ends
- * at a page that cannot be read, and moves at each call. Run from the root of
- * the repository.
+ * it, which have one result however they come; the limits; and that a slow
+ * client costs linear work. Every input ends at a page that cannot be read, and
+ * moves at each call. Run from the root of the repository.
  */
 #include "scan.h"
 
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define CORPUS "tests/corpus/requests"
-#define MUTATIONS 3000 /* a second or two under the sanitizers */
+#define MUTATIONS 100000 /* ten seconds or so under the sanitizers */
 
 static const char *at_work = "?"; /* what a failure names */
 
@@ -122,6 +122,14 @@ static bool same_span(struct ts_span a, struct ts_span b)
     return a.off == b.off && a.len == b.len;
 }
 
+/* Whether the request line is one of HTTP/1 or HTTP/0.9, so that what is in it
+ * is known. */
+static bool line_is_right(const struct ts_request *r)
+{
+    return r->line_len > 0 && r->refusal != TS_REFUSE_LINE &&
+           r->refusal != TS_REFUSE_VERSION;
+}
+
 static void check_same(const struct outcome *x, const struct outcome *y)
 {
     const struct ts_request *a = &x->request, *b = &y->request;
@@ -129,17 +137,23 @@ static void check_same(const struct outcome *x, const struct outcome *y)
     CHECK(x->result == y->result);
     if (x->result == TS_SCAN_PARTIAL)
         return;
-    CHECK(same_span(a->line, b->line));
+    CHECK(a->refusal == b->refusal);
     CHECK(a->line_len == b->line_len);
-    CHECK(a->head_len == b->head_len);
-    if (x->result == TS_SCAN_GENERAL)
+    if (a->line_len > 0)
+        CHECK(same_span(a->line, b->line));
+    if (line_is_right(a)) {
+        CHECK(same_span(a->method, b->method));
+        CHECK(same_span(a->target, b->target));
+        CHECK(a->minor == b->minor);
+        CHECK(a->form == b->form);
+        if (a->form == TS_TARGET_ABSOLUTE || a->form == TS_TARGET_AUTHORITY)
+            CHECK(same_span(a->authority, b->authority));
+    }
+    if (x->result == TS_SCAN_REFUSED)
         return;
-    CHECK(same_span(a->method, b->method));
-    CHECK(same_span(a->target, b->target));
-    CHECK(a->minor == b->minor);
+    CHECK(a->head_len == b->head_len);
     CHECK(a->content_length == b->content_length);
     CHECK(a->connection == b->connection);
-    CHECK(a->refusal == b->refusal);
     CHECK(a->chunked == b->chunked);
     CHECK(a->expect_continue == b->expect_continue);
     CHECK(a->upgrade == b->upgrade);
@@ -150,25 +164,42 @@ static void check_same(const struct outcome *x, const struct outcome *y)
     }
 }
 
+static bool is_white(char octet)
+{
+    return octet == ' ' || octet == '\t';
+}
+
 /* What holds for every plain request: the parts, with what stands between
  * them, are the head. */
 static void check_plain(const struct ts_request *r, const char *p)
 {
     uint32_t at = r->line_len;
 
-    CHECK(r->line.off == 0 && r->line.len + 2 == r->line_len);
+    CHECK(r->line.off == 0);
+    CHECK(r->line.len + 2 == r->line_len || r->line.len + 1 == r->line_len);
+    CHECK(p[r->line_len - 1] == '\n');
     CHECK(r->method.off == 0 && r->method.len > 0);
     CHECK(r->target.off == r->method.len + 1 && r->target.len > 0);
     CHECK(r->target.off + r->target.len + 9 == r->line.len);
-    CHECK(r->minor == p[r->line.len - 1] - '0' && r->minor <= 1);
+    CHECK(r->minor == p[r->line.len - 1] - '0' && r->minor <= 9);
+    CHECK(r->form != TS_TARGET_BAD);
+    if (r->form == TS_TARGET_ABSOLUTE || r->form == TS_TARGET_AUTHORITY)
+        CHECK(r->authority.len > 0 && r->authority.off >= r->target.off &&
+              r->authority.off + r->authority.len <=
+                  r->target.off + r->target.len);
     for (uint32_t i = 0; i < r->n_fields; i++) {
         struct ts_span name = r->fields[i].name, value = r->fields[i].value;
         CHECK(name.off == at && name.len > 0);
         CHECK(p[name.off + name.len] == ':');
         CHECK(value.off > name.off + name.len);
-        CHECK(value.len == 0 ||
-              (p[value.off] != ' ' && p[value.off] != '\t'));
-        at = value.off + value.len + 2;
+        for (at = name.off + name.len + 1; at < value.off; at++)
+            CHECK(is_white(p[at]));
+        at = value.off + value.len;
+        if (value.len > 0)
+            CHECK(!is_white(p[value.off]) && !is_white(p[at - 1]));
+        while (is_white(p[at]))
+            at++;
+        at += 2;
         CHECK(memcmp(p + at - 2, "\r\n", 2) == 0);
         CHECK(memchr(p + name.off, '\n', at - name.off) == p + at - 1);
     }
@@ -207,6 +238,31 @@ static void feed_all_ways(struct outcome *out, scanner *scan, struct octets in,
     }
 }
 
+/* The same in fewer ways, chosen at random. */
+static void feed_some_ways(struct octets in, struct ts_limits limits)
+{
+    static struct outcome first, other;
+
+    limits.simd = ts_simd_nth(0);
+    feed(&first, ts_scan, in, 1, &limits);
+    if (first.result == TS_SCAN_COMPLETE)
+        check_plain(&first.request, in.p);
+    if (first.result == TS_SCAN_REFUSED)
+        CHECK(first.request.refusal != TS_REFUSE_NONE &&
+              ts_refusal_status(first.request.refusal) >= 400);
+    for (size_t i = 0; (limits.simd = ts_simd_nth(i)) != NULL; i++) {
+        feed(&other, ts_scan, in, 0, &limits);
+        check_same(&first, &other);
+        feed(&other, ts_scan, in, 2 + any(any(2) ? 200 : 20), &limits);
+        check_same(&first, &other);
+        if (any(8) == 0) {
+            feed(&other, ts_scan, in, 1, &limits);
+            check_same(&first, &other);
+            CHECK(other.at == first.at);
+        }
+    }
+}
+
 /* ---- corpus -------------------------------------------------------------- */
 
 struct expectation {
@@ -218,6 +274,7 @@ struct example {
     char *name;
     struct octets all; /* `now`, then what follows */
     size_t now;
+    struct ts_limits limits;
     size_t n;
     struct expectation expect[140];
 };
@@ -249,6 +306,24 @@ static void add_escaped(struct octets *to, const char *s)
     }
 }
 
+static void read_limit(struct ts_limits *limits, const char *text)
+{
+    char name[32];
+    unsigned number;
+
+    CHECK(sscanf(text, "%31s %u", name, &number) == 2);
+    if (!strcmp(name, "max_request_line"))
+        limits->max_request_line = number;
+    else if (!strcmp(name, "max_line"))
+        limits->max_line = number;
+    else if (!strcmp(name, "max_headers"))
+        limits->max_headers = number;
+    else if (!strcmp(name, "max_head"))
+        limits->max_head = number;
+    else
+        CHECK(0 && "a limit");
+}
+
 static void read_example(struct example *e, const char *name)
 {
     char path[512], line[8192];
@@ -258,6 +333,7 @@ static void read_example(struct example *e, const char *name)
     snprintf(path, sizeof path, CORPUS "/%s", name);
     memset(e, 0, sizeof *e);
     e->name = strdup(name);
+    ts_limits_init(&e->limits);
     add_str(&e->all, "");
     file = fopen(path, "rb");
     CHECK(file != NULL);
@@ -271,6 +347,8 @@ static void read_example(struct example *e, const char *name)
             e->now = e->all.len;
         } else if (line[0] == '+') {
             add_escaped(&e->all, line + 2);
+        } else if (line[0] == '@') {
+            read_limit(&e->limits, line + 2);
         } else if (line[0] == '=') {
             struct expectation *x = &e->expect[e->n++];
             size_t key = e->n == 1 ? len - 3 : strcspn(line + 2, " ");
@@ -301,7 +379,7 @@ static void read_corpus(void)
         read_example(&examples[n_examples++], entry->d_name);
     }
     closedir(dir);
-    CHECK(n_examples > 100);
+    CHECK(n_examples > 300);
 }
 
 static bool is_text(const char *p, struct ts_span span, struct octets text)
@@ -309,11 +387,21 @@ static bool is_text(const char *p, struct ts_span span, struct octets text)
     return span.len == text.len && memcmp(p + span.off, text.p, text.len) == 0;
 }
 
+static enum ts_target form_named(const char *name)
+{
+    return !strcmp(name, "absolute")    ? TS_TARGET_ABSOLUTE
+           : !strcmp(name, "authority") ? TS_TARGET_AUTHORITY
+           : !strcmp(name, "asterisk")  ? TS_TARGET_ASTERISK
+           : !strcmp(name, "relative")  ? TS_TARGET_RELATIVE
+                                        : TS_TARGET_BAD;
+}
+
 static void check_complete(const struct example *e, const struct ts_request *r)
 {
     const char *p = e->all.p;
     int64_t content_length = -1;
     enum ts_conn_token connection = TS_CONN_NONE;
+    enum ts_target form = TS_TARGET_ORIGIN;
     const char *refusal = "";
     bool chunked = false, expect = false, upgrade = false;
     uint32_t n_fields = 0;
@@ -325,6 +413,10 @@ static void check_complete(const struct example *e, const struct ts_request *r)
             CHECK(is_text(p, r->method, value));
         } else if (!strcmp(key, "target")) {
             CHECK(is_text(p, r->target, value));
+        } else if (!strcmp(key, "form")) {
+            form = form_named(value.p);
+        } else if (!strcmp(key, "authority")) {
+            CHECK(is_text(p, r->authority, value));
         } else if (!strcmp(key, "minor")) {
             CHECK(r->minor == atoi(value.p));
         } else if (!strcmp(key, "fields")) {
@@ -358,6 +450,7 @@ static void check_complete(const struct example *e, const struct ts_request *r)
         }
     }
     CHECK(n_fields == 0 || n_fields == r->n_fields);
+    CHECK(r->form == form);
     CHECK(r->content_length == content_length);
     CHECK(r->connection == connection);
     CHECK(!strcmp(ts_refusal_reason(r->refusal), refusal));
@@ -366,28 +459,49 @@ static void check_complete(const struct example *e, const struct ts_request *r)
     CHECK(r->upgrade == upgrade);
 }
 
+static void check_refused(const struct example *e, const struct ts_request *r)
+{
+    CHECK(e->n == 3 && !strcmp(e->expect[1].key, "refusal") &&
+          !strcmp(e->expect[2].key, "status"));
+    CHECK(!strcmp(ts_refusal_reason(r->refusal), e->expect[1].value.p));
+    CHECK(ts_refusal_status(r->refusal) == atoi(e->expect[2].value.p));
+}
+
 /* The same head, its line and its fields scanned apart. */
-static void check_apart(const struct example *e, const struct outcome *whole,
-                        struct ts_limits limits)
+static void check_apart(const struct example *e, const struct outcome *whole)
 {
     static struct outcome line, fields;
+    static struct ts_request reset;
+    struct ts_limits limits = e->limits;
     struct octets rest = e->all;
     uint32_t skip = whole->request.line_len;
 
     feed_all_ways(&line, ts_scan_line, e->all, limits);
     if (whole->result == TS_SCAN_COMPLETE)
         CHECK(line.result == TS_SCAN_COMPLETE);
+    if (whole->result == TS_SCAN_GENERAL)
+        CHECK(line.result == TS_SCAN_GENERAL);
     if (line.result == TS_SCAN_PARTIAL)
         return;
-    CHECK(line.at == line.request.line_len);
-    if (whole->result == TS_SCAN_PARTIAL || whole->at == skip)
+    if (line.result == TS_SCAN_REFUSED) {
+        check_same(whole, &line);
+        CHECK(line.at == whole->at);
         return;
-    CHECK(line.at == skip);
+    }
+    CHECK(line.at == line.request.line_len);
+    if (whole->result == TS_SCAN_PARTIAL)
+        return;
+    CHECK(line.at == skip && line_is_right(&line.request));
     rest.p += skip;
     rest.len -= skip;
+    ts_request_reset(&reset);
+    CHECK(reset.minor == 1 && reset.form == TS_TARGET_ORIGIN);
+    if (line.request.minor == 0)
+        return; /* it would be asked for a Host */
     feed_all_ways(&fields, ts_scan_fields, rest, limits);
-    CHECK(fields.result == whole->result || line.result == TS_SCAN_GENERAL);
+    CHECK(fields.result == whole->result);
     CHECK(fields.at + skip == whole->at);
+    CHECK(fields.request.refusal == whole->request.refusal);
     if (whole->request.head_len > 0)
         CHECK(fields.request.head_len + skip == whole->request.head_len);
     if (whole->result == TS_SCAN_COMPLETE)
@@ -397,91 +511,117 @@ static void check_apart(const struct example *e, const struct outcome *whole,
 static void test_corpus(void)
 {
     static struct outcome out;
-    struct ts_limits limits;
 
-    ts_limits_init(&limits);
-    CHECK(limits.simd == ts_simd_best());
     for (size_t i = 0; i < n_examples; i++) {
         const struct example *e = &examples[i];
         const char *result = e->expect[0].key;
         at_work = e->name;
-        feed_all_ways(&out, ts_scan, e->all, limits);
+        feed_all_ways(&out, ts_scan, e->all, e->limits);
         CHECK(out.at == e->now);
-        if (out.result == TS_SCAN_COMPLETE) {
+        switch (out.result) {
+        case TS_SCAN_COMPLETE:
             CHECK(!strcmp(result, "complete"));
             CHECK(out.request.head_len == e->now);
             check_complete(e, &out.request);
-        } else if (out.result == TS_SCAN_PARTIAL) {
-            CHECK(!strcmp(result, "partial"));
-        } else if (!strcmp(result, "general at once")) {
-            CHECK(out.request.head_len == 0);
-        } else {
+            break;
+        case TS_SCAN_GENERAL:
             CHECK(!strcmp(result, "general"));
             CHECK(out.request.head_len == e->now);
+            break;
+        case TS_SCAN_REFUSED:
+            CHECK(!strcmp(result, "refused"));
+            check_refused(e, &out.request);
+            break;
+        case TS_SCAN_PARTIAL:
+            CHECK(!strcmp(result, "partial"));
         }
-        check_apart(e, &out, limits);
+        check_apart(e, &out);
     }
 }
 
-/* Corpus cases with some octets changed, taken out or put in: the ways to feed
- * agree, whatever the answer is. */
+static uint32_t most_often(uint32_t usual, uint32_t below)
+{
+    return any(4) ? usual : any(below);
+}
+
+/* Corpus cases with some octets changed, taken out, put in or said again: the
+ * ways to feed agree, in the reason for a refusal too, whatever it is. */
 static void test_mutations(void)
 {
-    static const char favourites[] = "\r\n\n\r \t:;,.=-/HT19\x7f\x80\xa0\x85";
-    static struct outcome out;
+    static const char favourites[] = "\r\n\n\r \t:;,.=-/HT19\x7f\x80\xa0\x85#*@[]";
     struct octets in = {0};
-    struct ts_limits limits;
     char name[64];
 
-    ts_limits_init(&limits);
     for (uint32_t i = 0; i < MUTATIONS; i++) {
         const struct example *e = &examples[any((uint32_t)n_examples)];
-        snprintf(name, sizeof name, "mutation %u", i);
+        struct ts_limits limits = e->limits;
+        snprintf(name, sizeof name, "mutation %u of %s", i, e->name);
         at_work = name;
-        if (e->all.len > 700)
+        if (e->all.len > 500)
             continue;
         in.len = 0;
         add(&in, e->all.p, e->all.len);
-        for (uint32_t n = 1 + any(3); n > 0 && in.len > 0; n--) {
-            size_t at = any((uint32_t)in.len);
+        for (uint32_t n = any(4); n > 0 && in.len > 0; n--) {
+            size_t at = any((uint32_t)in.len), len = 1 + any(40);
             char octet = any(3) ? favourites[any(sizeof favourites)]
                                 : (char)any(256);
-            if (any(3) == 0) {
+            switch (any(5)) {
+            case 0:
                 memmove(in.p + at, in.p + at + 1, in.len - at);
                 in.len--;
-            } else if (any(2) == 0) {
+                break;
+            case 1:
                 add(&in, "", 1);
                 memmove(in.p + at + 1, in.p + at, in.len - at - 1);
                 in.p[at] = octet;
-            } else {
+                break;
+            case 2: /* said again, up to there */
+                len = len < in.len - at ? len : in.len - at;
+                add_many(&in, len, 0);
+                memmove(in.p + at + len, in.p + at, in.len - at - len);
+                break;
+            default:
                 in.p[at] = octet;
             }
         }
-        limits.max_line = any(4) ? 65536 : any(40);
-        limits.max_headers = any(4) ? 100 : any(4);
-        feed_all_ways(&out, ts_scan, in, limits);
+        limits.max_request_line = most_often(limits.max_request_line, 40);
+        limits.max_line = most_often(limits.max_line, 40);
+        limits.max_headers = most_often(limits.max_headers, 4);
+        limits.max_head = most_often(limits.max_head, 80);
+        limits.bare_09 = any(2);
+        feed_some_ways(in, limits);
     }
     free(in.p);
 }
 
 /* ---- limits -------------------------------------------------------------- */
 
+static enum ts_refusal reason; /* that of a refusal which is expected */
+
+static void expect_outcome(const struct outcome *out, enum ts_scan result,
+                           size_t head_len)
+{
+    CHECK(out->result == result);
+    CHECK(out->request.refusal ==
+          (result == TS_SCAN_REFUSED ? reason : TS_REFUSE_NONE));
+    CHECK(result == TS_SCAN_REFUSED || out->request.head_len == head_len);
+}
+
 /* Feeds and frees the input. Each octet would be long for it: three ways. */
-static void expect(struct octets in, uint32_t max_line, uint32_t max_headers,
-                   enum ts_scan result, size_t at, size_t head_len)
+static void expect_by(struct octets in, struct ts_limits limits,
+                      enum ts_scan result, size_t at, size_t head_len)
 {
     static struct outcome out;
-    struct ts_limits limits = {max_line, max_headers, ts_simd_best(), false};
     struct octets shorter = in;
 
     CHECK(at <= in.len);
     feed(&out, ts_scan, in, 0, &limits);
-    CHECK(out.result == result && out.request.head_len == head_len);
+    expect_outcome(&out, result, head_len);
     feed(&out, ts_scan, in, 4096, &limits);
-    CHECK(out.result == result && out.request.head_len == head_len);
+    expect_outcome(&out, result, head_len);
     shorter.len = at;
     feed(&out, ts_scan, shorter, 0, &limits);
-    CHECK(out.result == result && out.request.head_len == head_len);
+    expect_outcome(&out, result, head_len);
     if (result != TS_SCAN_PARTIAL) {
         shorter.len = at - 1;
         feed(&out, ts_scan, shorter, 0, &limits);
@@ -490,12 +630,24 @@ static void expect(struct octets in, uint32_t max_line, uint32_t max_headers,
     free(in.p);
 }
 
+static void expect(struct octets in, uint32_t max_line, uint32_t max_headers,
+                   enum ts_scan result, size_t at, size_t head_len)
+{
+    struct ts_limits limits;
+
+    ts_limits_init(&limits);
+    limits.max_line = max_line;
+    limits.max_headers = max_headers;
+    limits.max_head = UINT32_MAX;
+    expect_by(in, limits, result, at, head_len);
+}
+
 static struct octets long_line(size_t len, const char *end)
 {
     struct octets in = {0};
     add_str(&in, "GET /");
     add_many(&in, len - 5 - 11, 'a');
-    add_str(&in, " HTTP/1.1\r\n");
+    add_str(&in, " HTTP/1.0\r\n"); /* which needs no Host */
     CHECK(in.len == len);
     add_str(&in, end);
     return in;
@@ -504,7 +656,7 @@ static struct octets long_line(size_t len, const char *end)
 static struct octets long_field(size_t len, const char *end)
 {
     struct octets in = {0};
-    add_str(&in, "GET / HTTP/1.1\r\nA:");
+    add_str(&in, "GET / HTTP/1.0\r\nA:");
     add_many(&in, len - 2 - strlen(end), 'a');
     add_str(&in, end);
     CHECK(in.len == 16 + len);
@@ -515,7 +667,7 @@ static struct octets long_field(size_t len, const char *end)
 static struct octets many_fields(uint32_t n, const char *end)
 {
     struct octets in = {0};
-    add_str(&in, "GET / HTTP/1.1\r\n");
+    add_str(&in, "GET / HTTP/1.0\r\n");
     while (n-- > 0)
         add_str(&in, "A: b\r\n");
     add_str(&in, end);
@@ -525,56 +677,116 @@ static struct octets many_fields(uint32_t n, const char *end)
 static void test_limits(void)
 {
     enum { LINE = 65536, HEADERS = 100 };
-    const enum ts_scan G = TS_SCAN_GENERAL;
+    const enum ts_scan R = TS_SCAN_REFUSED;
+    struct ts_limits limits;
     struct octets in = {0};
 
+    at_work = "the limits that there are";
+    ts_limits_init(&limits);
+    CHECK(limits.simd == ts_simd_best() && !limits.bare_09);
+    CHECK(limits.max_request_line == LINE && limits.max_line == LINE);
+    CHECK(limits.max_headers == HEADERS && limits.max_head == LINE);
+
     at_work = "length of the request line";
+    reason = TS_REFUSE_LINE_LENGTH;
     expect(long_line(LINE, "\r\n"), LINE, HEADERS, TS_SCAN_COMPLETE, LINE + 2,
            LINE + 2);
-    expect(long_line(LINE + 1, "\r\n"), LINE, HEADERS, G, LINE + 1, 0);
-    expect(long_line(LINE + 999, "\r\n"), LINE, HEADERS, G, LINE + 1, 0);
+    expect(long_line(LINE + 1, "\r\n"), LINE, HEADERS, R, LINE + 1, 0);
+    expect(long_line(LINE + 999, "\r\n"), LINE, HEADERS, R, LINE + 1, 0);
     expect(long_line(LINE, "\r\n"), 2, HEADERS, TS_SCAN_COMPLETE, LINE + 2,
            LINE + 2);
     add_many(&in, LINE, ' ');
     expect(in, LINE, HEADERS, TS_SCAN_PARTIAL, LINE, 0);
     in = (struct octets){0};
     add_many(&in, LINE + 1, ' ');
-    expect(in, LINE, HEADERS, G, LINE + 1, 0);
+    expect(in, LINE, HEADERS, R, LINE + 1, 0);
+    limits.max_request_line = 100;
+    expect_by(long_line(100, "\r\n"), limits, TS_SCAN_COMPLETE, 102, 102);
+    expect_by(long_line(101, "\r\n"), limits, R, 101, 0);
+    limits.max_request_line = 0;
+    expect_by(long_line(20, "\r\n"), limits, R, 1, 0);
 
     at_work = "length of a header line";
+    reason = TS_REFUSE_FIELD_LENGTH;
     expect(long_field(LINE, "\r\n"), LINE, HEADERS, TS_SCAN_COMPLETE,
            16 + LINE + 2, 16 + LINE + 2);
-    expect(long_field(LINE + 1, "\r\n"), LINE, HEADERS, G, 16 + LINE + 1, 0);
-    expect(long_field(LINE + 999, "\r\n"), LINE, HEADERS, G, 16 + LINE + 1, 0);
+    expect(long_field(LINE + 1, "\r\n"), LINE, HEADERS, R, 16 + LINE + 1, 0);
+    expect(long_field(LINE + 999, "\r\n"), LINE, HEADERS, R, 16 + LINE + 1, 0);
     expect(long_field(20, "\r\n"), 20, HEADERS, TS_SCAN_COMPLETE, 38, 38);
-    expect(long_field(20, "\r\n"), 19, HEADERS, G, 36, 0);
-    expect(long_field(20, "\n"), 20, HEADERS, G, 38, 38);
-    expect(long_field(20, "\x01\n"), 19, HEADERS, G, 36, 0);
+    expect(long_field(20, "\r\n"), 19, HEADERS, R, 36, 0);
+    expect(long_field(20, "\n"), 18, HEADERS, R, 35, 0);
+    expect(long_field(20, "\x01\n"), 17, HEADERS, R, 34, 0);
     expect(long_field(90, "\r\n"), UINT32_MAX, UINT32_MAX, TS_SCAN_COMPLETE,
            108, 108);
     expect(many_fields(0, "\r\n"), 2, HEADERS, TS_SCAN_COMPLETE, 18, 18);
-    expect(many_fields(0, "\r\n"), 1, HEADERS, G, 18, 0);
-    expect(many_fields(0, "\n"), 1, HEADERS, G, 17, 17);
-    expect(many_fields(0, "\n"), 0, HEADERS, G, 17, 0);
+    expect(many_fields(0, "\r\n"), 1, HEADERS, R, 18, 0);
+    expect(many_fields(0, "\r\n"), 0, HEADERS, R, 17, 0);
+    reason = TS_REFUSE_FIELD_END; /* comes first, if at the same octet */
+    expect(long_field(20, "\n"), 20, HEADERS, R, 36, 0);
+    expect(long_field(20, "\n"), 19, HEADERS, R, 36, 0);
+    expect(many_fields(0, "\n"), 1, HEADERS, R, 17, 0);
+    expect(many_fields(0, "\n"), 0, HEADERS, R, 17, 0);
+    reason = TS_REFUSE_FIELD_VALUE;
+    expect(long_field(20, "\x01\n"), 18, HEADERS, R, 35, 0);
 
     at_work = "number of header lines";
+    reason = TS_REFUSE_FIELDS;
     expect(many_fields(99, "\r\n"), LINE, HEADERS, TS_SCAN_COMPLETE,
            16 + 99 * 6 + 2, 16 + 99 * 6 + 2);
     expect(many_fields(100, ""), LINE, HEADERS, TS_SCAN_PARTIAL, 16 + 600, 0);
-    expect(many_fields(100, "\r\n"), LINE, HEADERS, G, 618, 618);
-    expect(many_fields(101, ""), LINE, HEADERS, G, 622, 0);
-    expect(many_fields(2, "odd\r\nmore"), LINE, 2, G, 33, 0);
-    expect(many_fields(1, ""), LINE, 0, G, 22, 0);
-    expect(many_fields(0, "\r\n"), LINE, 0, G, 18, 18);
+    expect(many_fields(101, ""), LINE, HEADERS, R, 622, 0);
+    expect(many_fields(1, ""), LINE, 0, R, 22, 0);
     expect(many_fields(TS_MAX_FIELDS, "\r\n"), LINE, 1000, TS_SCAN_COMPLETE,
            16 + 128 * 6 + 2, 16 + 128 * 6 + 2);
-    expect(many_fields(TS_MAX_FIELDS + 1, "\r\n"), LINE, 1000, G,
+    expect(many_fields(TS_MAX_FIELDS + 1, "\r\n"), LINE, 1000, TS_SCAN_GENERAL,
            16 + 129 * 6 + 2, 16 + 129 * 6 + 2);
+    expect(many_fields(900, "\r\n"), LINE, 1000, TS_SCAN_GENERAL,
+           16 + 900 * 6 + 2, 16 + 900 * 6 + 2);
+    reason = TS_REFUSE_FIELD_COLON;
+    expect(many_fields(2, "odd\r\nmore"), LINE, 2, R, 16 + 12 + 4, 0);
+    expect(many_fields(900, "odd\r\n"), LINE, 1000, R, 16 + 5400 + 4, 0);
+
+    at_work = "length of all header lines";
+    reason = TS_REFUSE_HEAD_LENGTH;
+    ts_limits_init(&limits);
+    limits.max_headers = 1000000;
+    for (uint32_t more = 0; more < 2; more++) {
+        limits.max_head = 99 * 6 + 2 - more;
+        if (more == 0)
+            expect_by(many_fields(99, "\r\n"), limits, TS_SCAN_COMPLETE,
+                      16 + 99 * 6 + 2, 16 + 99 * 6 + 2);
+        else
+            expect_by(many_fields(99, "\r\n"), limits, R, 16 + 99 * 6 + 2, 0);
+    }
+    limits.max_head = 65536; /* 10,922 fields and 4 octets */
+    expect_by(many_fields(20000, "\r\n"), limits, R, 16 + 65537, 0);
+    limits.max_head = 0;
+    expect_by(many_fields(0, "\r\n"), limits, R, 17, 0);
+}
+
+/* The first limit that is passed is the one that is told, however the octets
+ * come: each pair at each place. */
+static void test_which_limit(void)
+{
+    static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n"
+                               "B:  c \r\nLonger-Name: and a value\r\n\r\n";
+    struct octets in = {0};
+    struct ts_limits limits;
+
+    at_work = "which limit";
+    add_str(&in, text);
+    ts_limits_init(&limits);
+    for (limits.max_line = 0; limits.max_line < 30; limits.max_line++)
+        for (limits.max_head = 0; limits.max_head < 80; limits.max_head++) {
+            limits.max_headers = (limits.max_line + limits.max_head) % 7;
+            feed_some_ways(in, limits);
+        }
+    free(in.p);
 }
 
 static void test_fields_of_http10(void)
 {
-    const char *fields = "Transfer-Encoding: chunked\r\n\r\n";
+    const char *fields = "Transfer-Encoding: chunked\r\nHost: a\r\n\r\n";
     static struct ts_request r;
     struct ts_limits limits;
 
@@ -589,6 +801,64 @@ static void test_fields_of_http10(void)
     CHECK(ts_scan_fields(&r, fields, strlen(fields), &limits) ==
           TS_SCAN_COMPLETE);
     CHECK(r.refusal == TS_REFUSE_TRANSFER_ENCODING_10 && !r.chunked);
+    ts_request_reset(&r);
+    CHECK(ts_scan_fields(&r, "\r\n", 2, &limits) == TS_SCAN_COMPLETE);
+    CHECK(r.refusal == TS_REFUSE_HOST_MISSING);
+    ts_request_reset(&r);
+    r.minor = 0;
+    CHECK(ts_scan_fields(&r, "\r\n", 2, &limits) == TS_SCAN_COMPLETE);
+    CHECK(r.refusal == TS_REFUSE_NONE && r.head_len == 2);
+}
+
+/* HTTP/0.9 goes to the standard library's parser: after the head, or, as its
+ * newer versions have it, after the line. */
+static void test_http09(void)
+{
+    static const char text[] = "GET /path \r\nA: b\r\n\r\n";
+    static struct outcome out;
+    struct octets in = {0};
+    struct ts_limits limits;
+
+    at_work = "HTTP/0.9";
+    add_str(&in, text);
+    ts_limits_init(&limits);
+    feed_all_ways(&out, ts_scan, in, limits);
+    CHECK(out.result == TS_SCAN_GENERAL && out.at == in.len);
+    CHECK(out.request.line.len == 10 && out.request.line_len == 12);
+    CHECK(out.request.head_len == in.len && out.request.minor == 0);
+    CHECK(out.request.target.off == 4 && out.request.target.len == 5);
+    limits.bare_09 = true;
+    feed_all_ways(&out, ts_scan, in, limits);
+    CHECK(out.result == TS_SCAN_GENERAL && out.at == 12);
+    CHECK(out.request.head_len == 0 && out.request.line_len == 12);
+    feed_all_ways(&out, ts_scan_line, in, limits);
+    CHECK(out.result == TS_SCAN_GENERAL && out.at == 12);
+    free(in.p);
+}
+
+/* Every octet at every place of what is right otherwise. */
+static void test_every_octet(void)
+{
+    static const char *const texts[] = {
+        "PUT /a HTTP/1.1\r\nHost: [::1]:8\r\nA:b\r\n\r\n",
+        "GET http://a:8/b HTTP/1.0\r\nExpect: 100-continue\r\n\r\n"};
+    struct ts_limits limits;
+    struct octets in = {0};
+
+    at_work = "every octet";
+    ts_limits_init(&limits);
+    for (size_t k = 0; k < 2; k++) {
+        in.len = 0;
+        add_str(&in, texts[k]);
+        for (size_t at = 0; at < in.len; at++) {
+            for (int c = 0; c < 256; c++) {
+                in.p[at] = (char)c;
+                feed_some_ways(in, limits);
+            }
+            in.p[at] = texts[k][at];
+        }
+    }
+    free(in.p);
 }
 
 /* ---- work ---------------------------------------------------------------- */
@@ -613,18 +883,23 @@ static void expect_linear(struct octets in, enum ts_scan result)
 {
     static const struct ts_simd counting = {"counting", count_target,
                                             count_text, NULL};
-    const struct ts_limits limits = {65536, 100, &counting, false};
     static struct ts_request r;
+    struct ts_limits limits;
     enum ts_scan got = TS_SCAN_PARTIAL;
+    size_t came = 0;
+
+    ts_limits_init(&limits);
+    limits.max_head = UINT32_MAX;
+    limits.simd = &counting;
 
     skipped = 0;
     ts_request_reset(&r);
-    for (size_t n = 0; n <= in.len && got == TS_SCAN_PARTIAL; n++)
-        got = ts_scan(&r, in.p, n, &limits);
+    while (got == TS_SCAN_PARTIAL && came < in.len)
+        got = ts_scan(&r, in.p, ++came, &limits);
     CHECK(got == result);
-    CHECK(skipped <= in.len);
+    CHECK(skipped <= came);
 #ifdef TS_DEBUG
-    CHECK(r.looked == in.len);
+    CHECK(r.looked == came || (got == TS_SCAN_REFUSED && r.looked + 1 == came));
 #endif
     free(in.p);
 }
@@ -636,17 +911,22 @@ static void test_linear_work(void)
     at_work = "linear work";
     expect_linear(long_line(60000, "\r\n"), TS_SCAN_COMPLETE);
     expect_linear(long_field(60000, "\r\n"), TS_SCAN_COMPLETE);
-    expect_linear(long_field(60000, "\x01\r\n"), TS_SCAN_GENERAL);
+    expect_linear(long_field(60000, "\x01\r\n"), TS_SCAN_REFUSED);
     expect_linear(many_fields(99, "\r\n"), TS_SCAN_COMPLETE);
-    expect_linear(many_fields(50, "odd\r\nA: b\r\n\r\n"), TS_SCAN_GENERAL);
-    add_str(&in, "GET /");
+    expect_linear(many_fields(50, "odd\r\nA: b\r\n\r\n"), TS_SCAN_REFUSED);
+    add_str(&in, "GET /"); /* a request line is read to its end */
     add_many(&in, 60000, '\t');
-    add_str(&in, "HTTP/1.1\nA:");
+    add_str(&in, "HTTP/1.1\n");
+    expect_linear(in, TS_SCAN_REFUSED);
+    in = (struct octets){0};
+    add_str(&in, "GET /");
+    add_many(&in, 60000, 'a');
+    add_str(&in, "\r\nA:");
     add_many(&in, 60000, ' ');
-    add_str(&in, "\n\n");
+    add_str(&in, "\r\n\r\n");
     expect_linear(in, TS_SCAN_GENERAL);
     in = (struct octets){0};
-    add_str(&in, "GET / HTTP/1.1\r\n");
+    add_str(&in, "GET / HTTP/1.0\r\n");
     add_many(&in, 60000, 'n');
     add_str(&in, ":");
     add_many(&in, 5000, ' ');
@@ -705,7 +985,10 @@ int main(void)
     test_corpus();
     test_mutations();
     test_limits();
+    test_which_limit();
     test_fields_of_http10();
+    test_http09();
+    test_every_octet();
     test_linear_work();
     for (size_t i = 0; i < n_examples; i++) {
         for (size_t k = 0; k < examples[i].n; k++)

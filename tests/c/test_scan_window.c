@@ -1,4 +1,4 @@
-/* units: scan.c framing.c scan_simd.c; sanitizers: address,undefined
+/* units: scan.c framing.c target.c scan_simd.c; sanitizers: address,undefined
  *
  * The scanner where it takes whole lines by the window (csrc/scan_window.h):
  * the marks themselves; line and field boundaries at every place of a window;
@@ -103,14 +103,15 @@ static void check_same(const struct outcome *x, const struct outcome *y)
     CHECK(x->result == y->result);
     if (x->result == TS_SCAN_PARTIAL)
         return;
-    CHECK(same_span(a->line, b->line) && a->line_len == b->line_len);
-    CHECK(a->head_len == b->head_len);
-    if (x->result == TS_SCAN_GENERAL)
+    CHECK(a->refusal == b->refusal && a->line_len == b->line_len);
+    CHECK(a->line_len == 0 || same_span(a->line, b->line));
+    if (x->result == TS_SCAN_REFUSED)
         return;
+    CHECK(a->head_len == b->head_len);
     CHECK(same_span(a->method, b->method) && same_span(a->target, b->target));
-    CHECK(a->minor == b->minor);
+    CHECK(a->minor == b->minor && a->form == b->form);
     CHECK(a->content_length == b->content_length);
-    CHECK(a->connection == b->connection && a->refusal == b->refusal);
+    CHECK(a->connection == b->connection);
     CHECK(a->chunked == b->chunked && a->upgrade == b->upgrade);
     CHECK(a->expect_continue == b->expect_continue);
     CHECK(a->n_fields == b->n_fields);
@@ -228,14 +229,25 @@ static const char *const heads[] = {
     "Cookie: a=b; c=d\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\nbody",
     "PUT / HTTP/1.0\r\nA: b\r\nTransfer-Encoding: chunked\r\nC: d\r\n\r\n"
     "GET /next HTTP/1.1\r\nHost: a\r\nB: 012345678901234567890123456789\r\n\r\n",
-    "GET / HTTP/1.1\r\nA: b\r\nFolded: a\r\n b\r\nBare: lf\nNo colon\r\n: none\r\n"
-    "A b: c\r\nCtl: \x01\r\nLong: 0123456789012345678901234567890123456789\r\n\n",
+    "GET / HTTP/1.1\r\nA: b\r\nHost:\t[::1]:80 \r\nNot-Folded: a\r\n b\r\n\r\n",
+    "GET / HTTP/1.1\r\nA: b\r\nLong: 0123456789012345678901234567890123456789\r\n"
+    "Bare: lf\nMore: 0123456789012345678901234567890123456789\r\n\r\n",
+    "GET / HTTP/1.1\r\nA: b\r\nLong: 0123456789012345678901234567890123456789\r\n"
+    "No-Colon\r\nMore: 0123456789012345678901234567890123456789\r\n\r\n",
+    "GET / HTTP/1.1\r\nA: b\r\nA b: 0123456789012345678901234567890123456789\r\n"
+    "Connection: 0123456789012345678901234567890123456789, close\r\n\r\n",
+    "GET / HTTP/1.1\r\nA: b\r\nB: \x01 0123456789012345678901234567890123456789\r\n"
+    "More: 0123456789012345678901234567890123456789\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: x\r\n"
+    "Expect: 0123456789012345678901234567890123456789\r\n\n",
 };
+
+#define HEADS (sizeof heads / sizeof *heads)
 
 /* Inputs of 0 to 200 octets, in two pieces cut at each place. */
 static void test_cuts(struct ts_limits limits)
 {
-    for (size_t k = 0; k < sizeof heads / sizeof *heads; k++)
+    for (size_t k = 0; k < HEADS; k++)
         for (size_t len = 0; len <= 200 && len <= strlen(heads[k]); len++) {
             input_len = 0;
             add(heads[k]);
@@ -298,11 +310,13 @@ static void test_mutations(struct ts_limits limits)
                 input[input_len++] =
                     any(9) ? (char)(0x21 + any(0x5e)) : favourites[any(16)];
         else
-            add(heads[what % 3]);
+            add(heads[any(3) ? any(2) : any(HEADS)]);
         for (uint32_t n = any(4); n > 0 && input_len > 0; n--)
             mutate();
         limits.max_line = any(4) ? 65536 : any(90);
         limits.max_headers = any(4) ? 100 : any(12);
+        limits.max_head = any(4) ? 65536 : any(250);
+        limits.max_request_line = any(8) ? 65536 : any(60);
         set_expected(limits);
         check_fed(input_len, 1, limits);
         check_fed(any(200), 1 + any(200), limits);
@@ -316,7 +330,7 @@ static void test_limits(struct ts_limits limits)
 {
     for (uint32_t n = 1; n <= TS_MAX_FIELDS + 2; n++) {
         input_len = 0;
-        add("GET / HTTP/1.1\r\n");
+        add("GET / HTTP/1.0\r\n");
         for (uint32_t i = 0; i < n; i++)
             add("Name: value\r\n");
         add("\r\n");
@@ -324,13 +338,21 @@ static void test_limits(struct ts_limits limits)
              limits.max_headers++) {
             limits.max_line = 65536;
             set_expected(limits);
-            CHECK((expected.result == TS_SCAN_COMPLETE) ==
-                  (limits.max_headers > n && n <= TS_MAX_FIELDS));
+            CHECK(expected.result == (limits.max_headers <= n ? TS_SCAN_REFUSED
+                                      : n <= TS_MAX_FIELDS    ? TS_SCAN_COMPLETE
+                                                              : TS_SCAN_GENERAL));
+            CHECK(limits.max_headers > n ||
+                  expected.request.refusal == TS_REFUSE_FIELDS);
             check_fed(input_len, 1, limits);
             check_fed(0, 100, limits);
             limits.max_line = 13 - n % 2; /* a field line, or one less */
             set_expected(limits);
             check_fed(input_len, 1, limits);
+            limits.max_head = 13 * n + 2 - n % 3; /* all of them, or less */
+            set_expected(limits);
+            check_fed(input_len, 1, limits);
+            check_fed(0, 100, limits);
+            limits.max_head = 65536;
         }
     }
 }
@@ -350,8 +372,8 @@ static void test_limit_lowered(struct ts_limits limits)
         limits.max_headers = 1;
         add("Name: a value that is long enough for a window\r\n\r\n");
         CHECK(ts_scan(&r, moved(input_len), input_len, &limits) ==
-              TS_SCAN_GENERAL);
-        CHECK(r.head_len == 0);
+              TS_SCAN_REFUSED);
+        CHECK(r.refusal == TS_REFUSE_FIELDS);
     }
 }
 
@@ -388,9 +410,12 @@ static void expect_linear(enum ts_scan result)
 {
     const struct ts_simd counting = {"counting", count_target, count_text,
                                      counted->mark ? count_mark : NULL};
-    const struct ts_limits limits = {65536, 100, &counting, false};
     static struct ts_request r;
+    struct ts_limits limits;
 
+    ts_limits_init(&limits);
+    limits.max_head = UINT32_MAX;
+    limits.simd = &counting;
     for (size_t step = 1; step <= 2 * input_len; step += 1 + step / 16) {
         enum ts_scan got = TS_SCAN_PARTIAL;
         skipped = marked = 0;
@@ -405,7 +430,8 @@ static void expect_linear(enum ts_scan result)
         CHECK(marked == 0 || step >= TS_MARK_OCTETS / 2);
         CHECK(marked <= input_len + 2 * TS_MARK_OCTETS || step < input_len);
 #ifdef TS_DEBUG
-        CHECK(r.looked == input_len);
+        CHECK(got == TS_SCAN_REFUSED ? r.looked < input_len
+                                     : r.looked == input_len);
 #endif
     }
 }
@@ -415,7 +441,7 @@ static void test_linear_work(void)
     for (size_t i = 0; (counted = ts_simd_nth(i)) != NULL; i++) {
         for (size_t len = 0; len <= 200; len += 1 + len / 20) {
             input_len = 0;
-            add("GET / HTTP/1.1\r\n");
+            add("GET / HTTP/1.0\r\n");
             for (uint32_t n = 0; n < 90; n++) {
                 add("N:");
                 add_many(len, 'v');
@@ -425,7 +451,7 @@ static void test_linear_work(void)
             expect_linear(TS_SCAN_COMPLETE);
         }
         input_len = 0;
-        add("GET / HTTP/1.1\r\nA: b\r\nA: b\r\nA:");
+        add("GET / HTTP/1.0\r\nA: b\r\nA: b\r\nA:");
         add_many(20000, 'v');
         add("\r\n");
         add_many(20000, 'n');
@@ -438,7 +464,7 @@ static void test_linear_work(void)
         for (uint32_t n = 0; n < 50; n++)
             add("A: b\r\n");
         add("\n");
-        expect_linear(TS_SCAN_GENERAL);
+        expect_linear(TS_SCAN_REFUSED);
     }
 }
 
