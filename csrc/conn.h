@@ -83,6 +83,8 @@ struct ts_conn {
     bool lent;           /* a Python socket owns the fd and closes it */
     bool linger;         /* close with a short drain */
     bool counted;        /* by the reactor's census */
+    bool aborts;         /* close with a reset: what the kernel has of the answer
+                            is not wanted, and would take memory for minutes */
     bool blank;          /* an empty line before the request was passed over */
     uint32_t skip_budget; /* octets DISCARD and LINGER may still read */
     uint32_t looked;      /* BODY: octets of head and body looked at */

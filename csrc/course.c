@@ -128,8 +128,11 @@ void ts_destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
     if (c->counted)
         ts_census_leave(&r->census, &c->peer);
     ts_out_free(&c->out); /* before the number can be another file's */
-    if (!c->lent)
+    if (!c->lent) {
+        if (TS_UNLIKELY(c->aborts))
+            ts_set_reset(c->fd);
         close(c->fd);
+    }
     c->in.head = c->in.pos = c->in.end = 0;
     give_back(turn, c);
     free(c->req);
@@ -444,15 +447,37 @@ enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
     return ts_reactor_go_on(r, turn, c);
 }
 
+/* A late connection that waits for input: what the kernel has for it. The request
+ * that is complete with that, or NONE. */
+static enum ts_task look_once_more(struct ts_reactor *r, struct ts_turn *turn,
+                                   struct ts_conn *c)
+{
+    if (c->phase != TS_PHASE_HEAD && c->phase != TS_PHASE_BODY)
+        return TS_TASK_NONE;
+    take_spare_in(turn, c);
+    if (ts_conn_fill(c) != 0)
+        c->broken = true;
+    if (c->broken || c->eof || c->in.end == c->in.head)
+        return TS_TASK_NONE;
+    return c->phase == TS_PHASE_HEAD ? scan(r, turn, c) : scanned(r, c);
+}
+
 enum ts_task ts_too_late(struct ts_reactor *r, struct ts_turn *turn,
                          struct ts_conn *c, uint64_t now)
 {
     enum ts_late late = TS_LATE_NOT;
+    enum ts_task task;
     /* The sweep is past this one, so nobody looks for it any more: whatever deadline
      * comes next is to be noted like a first one. */
     uint64_t deadline = atomic_exchange_explicit(&c->deadline, 0, memory_order_relaxed);
-    if (deadline <= now)
-        late = ts_is_late(r, c, now);
+    if (deadline <= now) {
+        /* Octets may be here that nobody has had the time to look at. */
+        task = look_once_more(r, turn, c);
+        if (task != TS_TASK_NONE)
+            return task;
+        if (!c->broken && !c->eof)
+            late = ts_is_late(r, c, now);
+    }
     if (late == TS_LATE_NOT)
         return ts_reactor_go_on(r, turn, c);
     if (late == TS_LATE_OWN)
@@ -467,6 +492,6 @@ enum ts_task ts_too_late(struct ts_reactor *r, struct ts_turn *turn,
         return TS_TASK_REQUEST;
     }
     if (c->phase == TS_PHASE_FLUSH)
-        c->broken = true; /* nothing more of it will be taken */
+        c->broken = c->aborts = true; /* nothing more of it will be taken */
     return gone(r, turn, c);
 }

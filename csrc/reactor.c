@@ -279,9 +279,8 @@ static uint64_t next_look(struct ts_reactor *r)
 /* Up to TS_SWEEP_ROW late connections are seen to without Python, or the first
  * one that needs it. */
 static enum ts_task look_at_clock(struct ts_reactor *r, struct ts_turn *turn,
-                                  struct ts_conn **out)
+                                  uint64_t now, struct ts_conn **out)
 {
-    uint64_t now = ts_monotonic_coarse_ns();
     if (r->acceptor.paused && now >= r->acceptor.resume_at)
         ts_acceptor_resume(&r->acceptor, r->poller);
     if (!is_sweeping(r) &&
@@ -302,15 +301,17 @@ static enum ts_task look_at_clock(struct ts_reactor *r, struct ts_turn *turn,
 }
 
 /* How long the poller may wait, in ms: up to the caller's bound (UINT64_MAX:
- * none), the next sweep, the end of a pause in accepting. */
-static int wait_ms(struct ts_reactor *r, uint64_t until)
+ * none), the next sweep, the end of a pause in accepting. now: 0 if the clock has
+ * not been looked at yet. */
+static int wait_ms(struct ts_reactor *r, uint64_t until, uint64_t now)
 {
     uint64_t look = next_look(r);
     if (look < until)
         until = look;
     if (until == UINT64_MAX)
         return -1;
-    uint64_t now = ts_monotonic_coarse_ns();
+    if (now == 0)
+        now = ts_monotonic_coarse_ns();
     uint64_t ms = until > now ? (until - now + 999999) / 1000000 : 0;
     return ms > 3600000 ? 3600000 : (int)ms;
 }
@@ -360,8 +361,9 @@ static bool is_timed(struct ts_reactor *r)
 enum ts_task ts_reactor_next(struct ts_reactor *r, struct ts_turn *turn,
                              bool block, int64_t wait_ns, struct ts_conn **out)
 {
-    uint64_t until = UINT64_MAX;
+    uint64_t until = UINT64_MAX, now;
     for (;;) {
+        now = 0;
         enum ts_task task = next_ready(r, turn, out);
         if (task != TS_TASK_NONE || !block)
             return task;
@@ -369,7 +371,8 @@ enum ts_task ts_reactor_next(struct ts_reactor *r, struct ts_turn *turn,
          * that it brought, so nobody is late whose octets are here. */
         if (r->clock_is_next) {
             r->clock_is_next = false;
-            task = look_at_clock(r, turn, out);
+            now = ts_monotonic_coarse_ns();
+            task = look_at_clock(r, turn, now, out);
             if (task != TS_TASK_NONE)
                 return task;
             if (r->n_ready == 0 && !is_sweeping(r)) {
@@ -390,7 +393,7 @@ enum ts_task ts_reactor_next(struct ts_reactor *r, struct ts_turn *turn,
             else if (ts_monotonic_ns() >= until)
                 return TS_TASK_WOKEN; /* events enough, but no task */
         }
-        int n = ts_poller_wait(r->poller, r->ready, TS_READY_MAX, wait_ms(r, until));
+        int n = ts_poller_wait(r->poller, r->ready, TS_READY_MAX, wait_ms(r, until, now));
         r->next_ready = 0;
         r->n_ready = n > 0 ? n : 0;
         if (n == -EINTR)

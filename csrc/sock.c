@@ -200,6 +200,12 @@ ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b, size_t blen)
 
 /* ---- Waiting ---- */
 
+void ts_set_reset(int fd)
+{
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 uint32_t ts_unacknowledged(int fd)
 {
 #if defined(SIOCOUTQ)

@@ -60,6 +60,9 @@ ssize_t ts_send(int fd, const void *buf, size_t len);
 ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b,
                  size_t blen);
 
+/* Its close() resets the connection, and drops what was not sent or taken. */
+void ts_set_reset(int fd);
+
 /* Octets that were sent and the peer has not acknowledged; 0 where the system does
  * not say. */
 uint32_t ts_unacknowledged(int fd);

@@ -56,3 +56,4 @@ cdef class Channel:
 cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1
 cdef object os_error(int number)
 cdef object body_error(ts_refusal why)
+cdef bint speaks(Channel channel, const char *data, Py_ssize_t n)

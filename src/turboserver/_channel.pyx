@@ -12,6 +12,7 @@ import os
 
 from libc.errno cimport EAGAIN, EINTR
 from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp
 from cpython.exc cimport PyErr_CheckSignals
 from turboserver._native cimport *
 from turboserver.errors import BodyError
@@ -45,6 +46,15 @@ cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1:
 cdef object body_error(ts_refusal why):
     """The exception that a handler meets for a refusal of its body."""
     return BodyError(ts_refusal_reason(why).decode(), ts_refusal_status(why))
+
+
+cdef bint speaks(Channel channel, const char *data, Py_ssize_t n):
+    """Whether what a handler writes is for the peer although the channel is mute: an answer
+    by hand after an interim one."""
+    if channel.mute == MUTE_INTERIM and n >= 5 and memcmp(data, b"HTTP/", 5) == 0:
+        channel.mute = MUTE_NOT
+        return True
+    return False
 
 
 cdef class Channel:
@@ -130,7 +140,7 @@ cdef class Channel:
         ts_body_peek(self.body, b.data + b.pos, ts_in_unread(b), &self.rules.c.chunks, &skip, &n)
         b.pos += <uint32_t>skip
         if n > 0:
-            if kind == TS_BODY_CHUNKED and 0 <= self.rules.c.body_max <= self.content:
+            if kind == TS_BODY_CHUNKED and 0 <= self.rules.c.body_max < self.content + <int64_t>n:
                 raise body_error(TS_REFUSE_BODY_LENGTH)
             return n
         return 0 if self.body.kind == kind else self.shown()

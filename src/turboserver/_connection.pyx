@@ -23,7 +23,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EAGAIN, EBADF
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from turboserver._channel cimport Channel, MUTE_NOT, body_error, os_error, wait_ready
+from turboserver._channel cimport Channel, MUTE_NOT, body_error, speaks, os_error, wait_ready
 from turboserver._headers cimport build_headers
 from turboserver._native cimport *
 from turboserver._stream cimport RequestReader, ResponseWriter
@@ -45,6 +45,11 @@ cdef tuple VERSIONS = tuple([f"HTTP/1.{minor}" for minor in range(10)])
 # Assigned anew for every request by the original's parsing.
 cdef tuple PER_REQUEST = ("raw_requestline", "requestline", "command", "path",
                           "request_version", "headers", "close_connection")
+
+
+cdef int64_t shorter(int64_t a, int64_t b):
+    """Of two waits; -1 is for ever."""
+    return b if a < 0 or 0 <= b < a else a
 
 
 cdef int64_t wait_until(uint64_t due):
@@ -93,14 +98,17 @@ cdef class Connection(Channel):
         return self.flush()
 
     cdef bint wait_readable(self) except -1:
-        cdef int64_t own
-        cdef uint64_t due
+        cdef int64_t own, wait
         self.settle()
         own = self.patience()
-        if own >= 0 or self.body.kind == TS_BODY_OPAQUE or self.hurry_ns != 0:
+        if own == 0 or self.body.kind == TS_BODY_OPAQUE or self.hurry_ns != 0:
             return Channel.wait_readable(self)
-        due = ts_reactor_wait_begins(self.r, self.c, False)
-        if not wait_ready(self.handle(), False, wait_until(due)):
+        wait = wait_until(ts_reactor_wait_begins(self.r, self.c, False))
+        if not wait_ready(self.handle(), False, shorter(own, wait)):
+            self.handle()
+            ts_reactor_wait_ended(self.c, False)
+            if 0 <= own < wait or wait < 0:
+                raise TimeoutError("timed out")
             raise body_error(TS_REFUSE_BODY_SLOW)
         if self.buffer == NULL or self.parked:
             raise ValueError("I/O operation on closed file.")
@@ -194,22 +202,22 @@ cdef class Connection(Channel):
         return 0
 
     cdef int wait_writable(self) except -1:
-        cdef int64_t patience = self.patience()
-        if patience == 0:
+        cdef int64_t own = self.patience()
+        cdef int64_t wait
+        if own == 0:
             raise os_error(EAGAIN)
         while True:
-            if patience < 0:
-                wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
-            else:
-                wait = patience
-            if wait_ready(self.handle(), True, wait):
+            wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
+            if wait_ready(self.handle(), True, shorter(own, wait)):
                 break
             self.handle()
-            if patience >= 0 or not ts_reactor_wait_ended(self.c, True):
+            if 0 <= own < wait or wait < 0 or not ts_reactor_wait_ended(self.c, True):
+                # What is left of the answer has nobody to read it.
+                self.c.broken = True
+                self.c.abort = own < 0
                 raise TimeoutError("timed out")
         self.handle()
-        if patience < 0:
-            ts_reactor_wait_ended(self.c, True)
+        ts_reactor_wait_ended(self.c, True)
         return 0
 
     cdef int expose(self) except -1:
@@ -382,7 +390,9 @@ cdef class Connection(Channel):
         memset(&self.head, 0, sizeof(self.head))
         self.head_seen = True
         try:
-            return self.send_all(head.data, head.len) if head.len > 0 and self.mute == MUTE_NOT else 0
+            if head.len == 0 or self.mute != MUTE_NOT and not speaks(self, head.data, head.len):
+                return 0
+            return self.send_all(head.data, head.len)
         finally:
             if SPARE.data == NULL and head.cap <= SPARE_MAX and not FREE_THREADED:
                 SPARE = head

@@ -206,6 +206,7 @@ cdef extern from "conn.h" nogil:
         bint through
         bint lent
         bint linger
+        bint abort "aborts"
         bint blank
         ts_body body
         ts_in input "in"

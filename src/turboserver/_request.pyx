@@ -76,6 +76,10 @@ def refuse_body(handler, error):
         handler.log_error("Request body: %s", error)
         handler.close_connection = True
     else:
+        if channel.heading:     # it is the head that was too slow
+            if getattr(handler, "command", "") is not None:
+                handler.requestline = ""    # or that of the request before
+            handler.command = handler.request_version = ""
         refuse(handler, error.status, str(error))
 
 
@@ -135,6 +139,8 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
     """What is left to do of parse_request() when the attributes are there. False: it was
     refused, and the answer has been written."""
     cdef ts_refusal refusal = req.refusal
+    if channel is None:     # another rfile, perhaps for the moment
+        channel = connection_of(handler)
     if refusal != TS_REFUSE_NONE:
         if refusal == TS_REFUSE_HOST_MISSING and lacks_method(handler, handler.command):
             handler.close_connection = True     # and its answer is 501
@@ -143,7 +149,10 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
             return True
         refuse_for(handler, refusal)
         return False
-    if channel is not None:
+    if channel is None:
+        if req.content_length > 0 or req.chunked:
+            handler.close_connection = True     # nobody knows what will be left of it
+    else:
         begin_body(channel, req, not req.upgrade or handler._turbo_upgrades)
         if channel.rules.max_requests is not None:
             channel.requests += 1
@@ -323,6 +332,9 @@ cdef object parse_stream(handler):
         handler.headers = build_headers(head, &req, handler.MessageClass, authority)
         if reader is not None:
             channel.buffer.pos += req.head_len
+    if req.form == TS_TARGET_AUTHORITY:     # CONNECT: what follows is no body (RFC 9110, 9.3.6)
+        req.chunked = False
+        req.content_length = -1
     if req.refusal == TS_REFUSE_NONE and 0 <= rules.c.body_max < req.content_length:
         req.refusal = TS_REFUSE_BODY_LENGTH
     if req.refusal == TS_REFUSE_NONE and req.chunked and channel is not None and ts_in_unread(channel.buffer) > 0:

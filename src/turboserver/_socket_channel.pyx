@@ -241,7 +241,10 @@ cdef class SocketChannel(Channel):
 
     cdef int late(self) except -1:
         """A wait was too long. BodyError if that is to be answered."""
-        if not self.rules.timed or self.hurry_ns != 0 or self.due() > ts_monotonic_ns():
+        if not self.rules.timed or self.hurry_ns != 0:
+            return 0
+        self.paused_ns = ts_monotonic_ns()
+        if self.due() > self.paused_ns:
             return 0
         if self.body.kind == TS_BODY_LENGTH or self.body.kind == TS_BODY_CHUNKED:
             raise body_error(TS_REFUSE_BODY_SLOW)
@@ -269,8 +272,7 @@ cdef class SocketChannel(Channel):
             raise TimeoutError("timed out")
         if self.buffer == NULL:
             raise ValueError("I/O operation on closed file.")
-        if self.rules.timed:
-            self.paused_ns = ts_monotonic_ns()
+        self.paused_ns = ts_monotonic_ns() if self.rules.timed else 0
         return True
 
     cdef int begin_head(self) except -1:
@@ -355,9 +357,17 @@ cdef class SocketChannel(Channel):
         self.answered = True
         if not self.is_plain:
             octets = data[:n]
-            if self.sock is None:
+            sock = self.sock
+            if sock is None:
                 raise ValueError("I/O operation on closed file.")
-            self.sock.sendall(octets)
+            usual = sock.gettimeout()
+            if self.rules.timed and usual is None and self.rules.c.write_ns > 0:
+                sock.settimeout(self.rules.c.write_ns / 1e9)
+            try:
+                sock.sendall(octets)
+            finally:
+                if sock.gettimeout() != usual:
+                    sock.settimeout(usual)
             return 0
         patience = self.patience()
         self.began_ns = self.moved = 0

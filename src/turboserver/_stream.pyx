@@ -19,9 +19,9 @@ from cpython.buffer cimport (
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcpy
 from libc.stdint cimport uint32_t
-from turboserver._channel cimport Channel, MUTE_INTERIM, MUTE_NOT
+from turboserver._channel cimport Channel, MUTE_NOT, speaks
 from turboserver._native cimport TS_BODY_CHUNKED, TS_BODY_LENGTH, ts_in, ts_in_unread
 
 
@@ -413,15 +413,6 @@ cdef class RequestReader:
         raise io.UnsupportedOperation("detach")
 
 
-cdef bint speaks(Channel channel, const char *data, Py_ssize_t n):
-    """Whether what a handler writes is for the peer although the channel is mute: an answer
-    by hand after an interim one."""
-    if channel.mute == MUTE_INTERIM and n >= 5 and memcmp(data, b"HTTP/", 5) == 0:
-        channel.mute = MUTE_NOT
-        return True
-    return False
-
-
 cdef class ResponseWriter:
     """The response's octets: a writable, unseekable binary file. What is written
     reaches the client as if it were sent at once."""
@@ -456,7 +447,9 @@ cdef class ResponseWriter:
     cdef int write_part(self, bytes data) except -1:
         """write(), of what more will follow soon: a response head."""
         cdef Channel channel = self.sink()
-        return 0 if channel.mute != MUTE_NOT else channel.send_part(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        if channel.mute != MUTE_NOT and not speaks(channel, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+            return 0
+        return channel.send_part(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def writelines(self, lines, /):
         """Writes each bytes-like object of an iterable."""
