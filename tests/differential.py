@@ -144,3 +144,8 @@ def handle_one_request(self):
 
 #: Members of a handler class that has that method of its own.
 IN_HAND = {"handle_one_request": handle_one_request}
+
+#: What send_header() of ours does not take: whoever reads them might see another header in them, or none.
+REFUSED_HEADERS = [("X-A", "1\r\nX-Injected: 2"), ("X-A", "1\nX-Injected: 2"), ("X-A", "1\rX-Injected: 2"),
+                   ("X-A", "a\0b"), ("X-A", "\r\n"), ("X-A", "1\n"), ("X-A: 1\r\nX-Injected", "2"), ("X-\n", "2"),
+                   ("X-\0", "2"), *(("X-A", chr(control)) for control in (1, 8, 11, 31, 127))]

@@ -99,8 +99,9 @@ def test_continue_is_there_before_the_body(base, serve):
             assert client.read().body == b"body"
 
 
-def test_body_asked_for_after_an_answer_that_waits(base, serve):
-    """A question written while the client's next octets are here, and answered by later ones."""
+def test_octets_asked_for_after_an_answer_that_waits(base, serve):
+    """A question written while the client's next octets are here, and answered by later ones: after an upgrade
+    the stream is the handler's."""
     class Handler(base):
         def do_GET(self):
             self.send_response(200)
@@ -113,7 +114,7 @@ def test_body_asked_for_after_an_answer_that_waits(base, serve):
             self.close_connection = True
 
     with serve(Handler) as running, connect(running) as sock:
-        sock.sendall(ONE + b"abcd")
+        sock.sendall(ONE.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n") + b"abcd")
         read_until(sock, b"more?")
         sock.sendall(b"efg")
         assert read_until(sock, b"again?") == b"again?"

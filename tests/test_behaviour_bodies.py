@@ -325,12 +325,27 @@ def test_content_types(name):
     assert_same("bodies/type " + name, handling(note_message), post(body, more))
 
 
-@pytest.mark.parametrize("lines", (
-    b"X: 1\r\n", b"X: a\r\n folded\r\n", b"X : 1\r\n", b"no colon\r\nY: 1\r\n", b"From here\r\nX: 1\r\n",
-    b"X: \xff\xe9\r\n", b"X:\r\n", b": x\r\n", b"Content-Transfer-Encoding: base64\r\n",
-    b"Content-Transfer-Encoding: quoted-printable\r\n", b"Subject: =?utf-8?b?w6k=?=\r\n", b"X: a\x0bb\x1cc\x85d\r\n"))
-def test_message_of_odd_headers(lines):
-    assert_same("bodies/message", handling(note_message), b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+ODD_HEADERS = {
+    "usual": b"X: 1\r\n",
+    "folded": b"X: a\r\n folded\r\n",
+    "blank before the colon": b"X : 1\r\n",
+    "no colon": b"no colon\r\nY: 1\r\n",
+    "From": b"From here\r\nX: 1\r\n",
+    "8-bit": b"X: \xff\xe9\r\n",
+    "empty": b"X:\r\n",
+    "no name": b": x\r\n",
+    "base64": b"Content-Transfer-Encoding: base64\r\n",
+    "quoted-printable": b"Content-Transfer-Encoding: quoted-printable\r\n",
+    "encoded word": b"Subject: =?utf-8?b?w6k=?=\r\n",
+    "next-line": b"X: a\x85d\r\n",
+    "control characters": b"X: a\x0bb\x1cc\r\n",
+}
+
+
+@cases(ODD_HEADERS)
+def test_message_of_odd_headers(name):
+    assert_same("bodies/" + name, handling(note_message),
+                b"GET / HTTP/1.1\r\nHost: a\r\n" + ODD_HEADERS[name] + b"\r\n")
 
 
 class Custom(http.client.HTTPMessage):
@@ -376,3 +391,17 @@ def test_message_class_that_decides_on_keep_alive():
 
     data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert_same("bodies/message class closes", handling(note, MessageClass=Closing), data * 2)
+
+
+def test_message_class_that_hides_a_close():
+    """What the client said of the end counts all the same."""
+    class Keeping(http.client.HTTPMessage):
+        def get(self, name, failobj=None):
+            return "keep-alive" if name == "Connection" else super().get(name, failobj)
+
+    def note(self, seen):
+        seen.append(self.close_connection)
+        respond(self)
+
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert_same("bodies/message class hides a close", handling(note, MessageClass=Keeping), data * 2)

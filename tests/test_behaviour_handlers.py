@@ -9,7 +9,7 @@ import io
 
 import pytest
 
-from differential import assert_same, handling, recorder
+from differential import IN_HAND, REFUSED_HEADERS, assert_same, handling, recorder
 from support import respond
 
 ONE = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -85,6 +85,25 @@ def empty_message(self, seen):
 def crlf_in_a_header(self, seen):
     self.send_response(200)
     self.send_header("X-A", "1\r\nX-Injected: 2")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def refused_headers(self, seen):
+    self.send_response(200)
+    for header in REFUSED_HEADERS:
+        try:
+            seen.append(str(self.send_header(*header)))
+        except ValueError:
+            seen.append("ValueError")
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@program
+def crlf_in_a_reason(self, seen):
+    self.send_response(200, "Fine\r\nX-Injected: 2\0\t\x7f")
     self.send_header("Content-Length", "0")
     self.end_headers()
 
@@ -435,7 +454,14 @@ def cases(names):
 @pytest.mark.parametrize("stream", STREAMS)
 @cases([name for name in PROGRAMS if name not in ("ten megabytes", "many small writes")])
 def test_program(name, stream, protocol):
-    assert_same("handlers/" + name, handling(PROGRAMS[name], protocol), STREAMS[stream])
+    case = name
+    if stream == "head":    # none of them has a do_HEAD, and 501 ends the connection
+        case = "no HEAD"
+    elif stream == "http/1.0" and name in ("continue then response", "early hints"):
+        case = "interim answer to HTTP/1.0"
+    elif stream == "http/0.9" and name in ("crlf in a reason", "send error with control characters"):
+        case = "no reason phrase"
+    assert_same("handlers/" + case, handling(PROGRAMS[name], protocol), STREAMS[stream])
 
 
 @pytest.mark.parametrize("server", ("HTTPServer", "ThreadingHTTPServer"))
@@ -469,9 +495,13 @@ def test_each_hook_is_called_as_often_with_the_same_arguments(hook):
 
     stream = (ONE + b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
               b"POST /p HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab" + TWO,
-              b"GET / HTTP/1.x\r\n\r\n")
+              b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+              + b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+              ONE + ONE.replace(b"\r\n\r\n", b"\r\n" + b"X: y\r\n" * 100 + b"\r\n"))
     for data in stream:
         assert_same("handlers/hook " + hook, program, data)
+    if hook != "flush_headers":     # the original has no head to flush
+        assert_same("handlers/malformed", program, b"GET / HTTP/1.x\r\n\r\n")
 
 
 @pytest.mark.parametrize("members", (
@@ -482,7 +512,84 @@ def test_each_hook_is_called_as_often_with_the_same_arguments(hook):
 @pytest.mark.parametrize("data", (TWO, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /\r\n", b"X\r\n"),
                          ids=("two", "501", "0.9", "400"))
 def test_class_attributes(members, data):
-    assert_same(f"handlers/attribute {next(iter(members))}", recorder(**members), data)
+    case = f"handlers/attribute {next(iter(members))}"
+    if data == b"X\r\n" and "default_request_version" not in members:
+        case += " in a refusal"
+    assert_same(case, recorder(**members), data)
+
+
+@pytest.mark.parametrize("data", (b"GET / HTTP/1.x\r\n\r\n", b"X\r\n", b"GET / HTTP/2.0\r\n\r\n"),
+                         ids=("version", "syntax", "505"))
+@pytest.mark.parametrize("arguments", ("two", "all"))
+def test_send_error_of_a_refusal(arguments, data):
+    """An override is called as the original calls it: with a member of HTTPStatus, and no argument more."""
+    def two(self, code, message=None):
+        note(self, code, message)
+
+    def note(self, code, message=None, explain=None):
+        self.noted.append((repr(code), message, explain, self.command, self.requestline, self.raw_requestline,
+                           hasattr(self, "path"), hasattr(self, "headers")))
+        self.wfile.write(code.phrase.encode())
+
+    def program(backend, seen):
+        override = two if arguments == "two" else note
+        return type("Handler", (recorder()(backend, []),), {"noted": seen, "send_error": override})
+
+    assert_same("handlers/send_error of a refusal", program, data)
+
+
+CONTENT = {"content after HEAD": (b"HEAD", 200), "content after 304": (b"GET", 304), "content after 204": (b"GET", 204),
+           "content after 103": (b"GET", 103)}
+
+
+@pytest.mark.parametrize("framing", (("Content-Length", "5"), ("Transfer-Encoding", "chunked")),
+                         ids=lambda pair: pair[0])
+@cases(CONTENT)
+def test_content_of_an_answer_that_has_none(name, framing):
+    method, code = CONTENT[name]
+
+    def do(self, seen):
+        self.send_response(code)
+        self.send_header(*framing)
+        self.end_headers()
+        seen.append(self.wfile.write(b"never"))
+        self.wfile.flush()
+        if code == 103:
+            respond(self, b"at last")
+
+    assert_same("handlers/" + name, handling(do, do_HEAD=lambda self: self.do_GET()), ONE.replace(b"GET", method) * 2)
+
+
+@pytest.mark.parametrize("minor", "10")
+def test_final_answer_by_hand(minor):
+    """What is written after an interim answer is no body if it begins as an answer does."""
+    def do(self, seen):
+        if self.request_version == "HTTP/1.1":
+            self.send_response_only(103)
+            self.end_headers()
+        seen.append(self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+
+    assert_same("handlers/final answer by hand", handling(do), ONE.replace(b"1.1", b"1." + minor.encode()) * 2)
+
+
+MORE = {"head lines after HEAD": (b"HEAD", 200), "head lines after 304": (b"GET", 304),
+        "head lines after 204": (b"GET", 204)}
+
+
+@pytest.mark.parametrize("members", ({}, IN_HAND), ids=("usual", "in hand"))
+@cases(MORE)
+def test_head_lines_after_the_end_of_the_head(name, members):
+    method, code = MORE[name]
+
+    def do(self, seen):
+        respond(self, b"", code)
+        self.send_header("X-Never", "never")
+        self.end_headers()
+        self.flush_headers()
+        respond(self, b"", code)    # a second answer, which is not kept from being one
+
+    program = handling(do, do_HEAD=lambda self: self.do_GET(), **members)
+    assert_same("handlers/" + name, program, ONE.replace(b"GET", method) * 2)
 
 
 def test_getattr_for_every_method():

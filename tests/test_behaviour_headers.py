@@ -274,8 +274,10 @@ HEADS = {
     "usual": b"Host: a\r\nUser-Agent: b/1\r\nAccept: */*\r\n",
     "no fields": b"",
     "doubled": b"Host: a\r\nX-A: 1\r\nx-a: 2\r\nX-A: 1\r\n",
-    "empty values": b"Host:\r\nX-A:   \r\nX-B:\t\r\n",
-    "space around": b"Host:  a  \r\nX-A:\t1\t\r\nX-B:x y\r\n",
+    "empty values": b"Host: a\r\nX-A:   \r\nX-B:\t\r\n",
+    "empty host": b"Host:\r\nX-A: 1\r\n",
+    "space before": b"Host:  a\r\nX-A:\t1\r\nX-B:x y\r\n",
+    "space after": b"Host: a  \r\nX-A: 1\t\r\nX-B:x y\r\n",
     "Latin-1 value": b"Host: a\r\nX-A: caf\xe9 \x80\xff\r\n",
     "UTF-8 value": b"Host: a\r\nX-A: caf\xc3\xa9 \xe2\x82\xac\r\n",
     "Latin-1 name": b"Host: a\r\nX-\xe9: 1\r\nX-A: 2\r\n",
@@ -299,7 +301,7 @@ MESSAGE_CLASSES = {
     "stock": lambda: {"MessageClass": http.client.HTTPMessage},
     "subclass": lambda: {"MessageClass": type("Mine", (http.client.HTTPMessage,), {"own": True})},
     "with get of its own": lambda: {"MessageClass": type("Mine", (http.client.HTTPMessage,), {
-        "get": lambda self, name, failobj=None: ("mine", name)})},
+        "get": lambda self, name, failobj=None: f"my {name}"})},
     "email.message.Message": lambda: {"MessageClass": email.message.Message},
     "with a policy": lambda: {"MessageClass": lambda policy=None: http.client.HTTPMessage(email.policy.HTTP)},
 }
@@ -327,6 +329,15 @@ def test_over_a_server(head, message_class, lane, monkeypatch):
     monkeypatch.setenv("TURBOSERVER_LANE", lane)
     request = b"GET / HTTP/1.1\r\n" + HEADS[head] + b"\r\n"
     assert_same(f"headers/{head}", handling(look, **MESSAGE_CLASSES[message_class]()), request)
+
+
+@pytest.mark.parametrize("lane", ["reactor", "blocking"])
+@pytest.mark.parametrize("answer", [("no", "text"), b"close", 5, ""])
+def test_get_that_gives_no_text(answer, lane, monkeypatch):
+    """It is asked before anything else is: what comes of it is what comes of it in the original."""
+    monkeypatch.setenv("TURBOSERVER_LANE", lane)
+    members = {"MessageClass": type("Mine", (http.client.HTTPMessage,), {"get": lambda self, *name: answer})}
+    assert_same("headers/get of no text", handling(look, **members), b"GET / HTTP/1.1\r\n" + HEADS["usual"] + b"\r\n")
 
 
 def test_assigned_on_the_handler():

@@ -10,8 +10,8 @@ import socket
 
 import pytest
 
-from differential import assert_equal, normalise_log, Observation
-from support import exchange, has_turboserver, load_backend, serving
+from differential import assert_equal, handling, IN_HAND, judge, normalise_answer, normalise_log, Observation
+from support import connect, exchange, has_turboserver, load_backend, read_until, read_until_eof, respond, serving
 
 STREAM = ("TCPServer", "ThreadingTCPServer", "ForkingTCPServer",
           "UnixStreamServer", "ThreadingUnixStreamServer", "ForkingUnixStreamServer")
@@ -179,3 +179,30 @@ def test_http_over_a_forking_server(tmp_path):
     if not hasattr(os, "fork"):
         pytest.skip("no fork() here")
     compare(run)
+
+
+@pytest.mark.parametrize("members", ({}, IN_HAND), ids=("usual", "in hand"))
+def test_requests_after_shutdown(members):
+    """On a connection that was open before."""
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def run(backend):
+        seen, stderr = [], io.StringIO()
+
+        def note(self, seen):
+            seen.append(self.close_connection)
+            respond(self)
+
+        handler = handling(note, **members)(backend, seen)
+        with contextlib.redirect_stderr(stderr):
+            with serving(backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+                with connect(server) as sock:
+                    sock.sendall(request)
+                    first = read_until(sock, b"\r\n\r\nok")
+                    server.shutdown()
+                    sock.sendall(request)
+                    sock.shutdown(socket.SHUT_WR)
+                    answer = first + read_until_eof(sock)
+        return Observation(normalise_answer(answer), normalise_log(stderr.getvalue()), seen)
+
+    judge("servers/after shutdown", run(load_backend("stdlib")), run(load_backend("turboserver")))

@@ -66,10 +66,16 @@ def catching(self, seen):
     self.close_connection = True
 
 
-@pytest.mark.parametrize("length", (b"", b"Content-Length: 4000000\r\n"), ids=("no length", "long body"))
-def test_caught_by_the_handler(length):
-    data = b"POST / HTTP/1.1\r\n" + H + length + b"\r\nsome"
+@pytest.mark.parametrize("more", (b"Connection: upgrade\r\nUpgrade: x\r\n", b"Content-Length: 4000000\r\n"),
+                         ids=("upgrade", "long body"))
+def test_caught_by_the_handler(more):
+    data = b"POST / HTTP/1.1\r\n" + H + more + b"\r\nsome"
     assert_same("timeouts/caught", handling(catching, timeout=0.2), data, half_close=False)
+
+
+def test_caught_without_a_body():
+    data = b"POST / HTTP/1.1\r\n" + H + b"\r\nsome"
+    assert_same("timeouts/caught without a body", handling(catching, timeout=0.2), data, half_close=False)
 
 
 def test_caught_in_a_short_body():

@@ -229,19 +229,36 @@ STREAMS = {
 @pytest.mark.parametrize("stream", ("get", "post", "head", "http/1.0"))
 @pytest.mark.parametrize("name", [pytest.param(name, id=name.replace(" ", "-")) for name in APPS])
 def test_applications(name, stream):
-    assert_same(f"wsgi/{name}", APPS[name], STREAMS[stream])
+    has_content = name not in ("nothing", "redirect")
+    case = "content of HEAD" if stream == "head" and has_content else name
+    assert_same("wsgi/" + case, APPS[name], STREAMS[stream])
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_environment(stream):
-    assert_same("wsgi/environment", APPS["environment"], STREAMS[stream])
+    case = "content of HEAD" if stream == "head" else f"environment {stream}"
+    assert_same("wsgi/" + case, APPS["environment"], STREAMS[stream])
 
 
-@pytest.mark.parametrize("data", (b"", b"\r\n", b"GET\r\n\r\n", b"GET / HTTP/x\r\n\r\n", b"POST /\r\n",
-                                  b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
-                                  b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n"), ids=lambda data: str(data[:20]))
-def test_refusals(data):
-    assert_same("wsgi/refusal", APPS["hello"], data)
+REFUSALS = {
+    "nothing": b"", "empty line": b"\r\n", "long line": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    "headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+}
+MALFORMED = {"one word": b"GET\r\n\r\n", "version": b"GET / HTTP/x\r\n\r\n", "post 0.9": b"POST /\r\n"}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(name):
+    assert_same("wsgi/refusal", APPS["hello"], REFUSALS[name])
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed(name):
+    assert_same("wsgi/malformed", APPS["hello"], MALFORMED[name])
+
+
+def test_no_host():
+    assert_same("wsgi/no host", APPS["hello"], b"GET / HTTP/1.1\r\n\r\n")
 
 
 @pytest.mark.parametrize("stream", ("get", "post"))

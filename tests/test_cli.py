@@ -27,8 +27,8 @@ native = pytest.mark.skipif(not turboserver.accelerated, reason="the native engi
 
 
 def python(*arguments, cwd=None, **options):
-    # PYTHONSAFEPATH and the like would change what is compared.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    # PYTHONSAFEPATH and the like would change what is compared. The allocator is for tests/sanitize.py.
+    environment = {k: v for k, v in os.environ.items() if k == "PYTHONMALLOC" or not k.startswith("PYTHON")}
     environment.update(PYTHONPATH=ROOT, PYTHONWARNINGS="ignore", **options)
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60,
                           cwd=cwd, env=environment, stdin=subprocess.DEVNULL)

@@ -109,7 +109,7 @@ class TestRawSocket:
 
     def test_setblocking_0_then_read_gives_what_is_there(self, base, serve):
         class Handler(base):
-            def do_GET(self):
+            def do_CONNECT(self):
                 self.wfile.write(b"go")
                 self.connection.recv(1, socket.MSG_PEEK)
                 self.connection.setblocking(False)
@@ -119,23 +119,24 @@ class TestRawSocket:
                 self.close_connection = True
 
         with serve(Handler) as server, connect(server) as sock:
-            sock.sendall(GET)
+            sock.sendall(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
             assert read_until(sock, b"go") == b"go"
             sock.sendall(b"abc")
             assert read_until_eof(sock) == b"b'abc'"
 
     def test_settimeout_in_the_handler(self, base, serve):
         class Handler(base):
-            def do_GET(self):
+            def do_POST(self):
                 self.connection.settimeout(0.05)
                 try:
-                    self.rfile.read(1)
+                    self.rfile.read(100_000)
                 except TimeoutError as error:
                     respond(self, type(error).__name__.encode())
                 self.close_connection = True
 
-        with serve(Handler) as server:
-            assert fetch(server).body == b"TimeoutError"
+        with serve(Handler) as server, Client(server) as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+            assert client.read().body == b"TimeoutError"
 
     def test_selector_on_it(self, base, serve):
         class Handler(base):
@@ -246,7 +247,7 @@ class TestHijacking:
                 self.close_connection = True
 
         with serve(Handler) as server, connect(server) as sock:
-            sock.sendall(b"CONNECT a:1 HTTP/1.1\r\n\r\n")
+            sock.sendall(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
             assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 200 Connection Established\r\n")
             for data in (b"one", b"two"):
                 sock.sendall(data)
@@ -273,7 +274,7 @@ class TestHijacking:
 
     def upgrade(self, server, tls):
         with connect(server) as raw:
-            raw.sendall(b"CONNECT localhost:443 HTTP/1.1\r\n\r\n")
+            raw.sendall(b"CONNECT localhost:443 HTTP/1.1\r\nHost: a\r\n\r\n")
             assert b" 200 " in read_until(raw, b"\r\n\r\n")
             with Client(server, sock=tls[1].wrap_socket(raw, server_hostname="localhost")) as client:
                 return client.request(path="/secret").body
@@ -348,7 +349,7 @@ class TestHijacking:
                 self.wfile.write(self.path.encode())
 
         with serve(Handler) as server:
-            assert exchange(server, b"OUTER / HTTP/1.1\r\n\r\nGET /inner HTTP/1.1\r\n\r\n") == b"[/inner]"
+            assert exchange(server, b"OUTER / HTTP/1.1\r\nHost: a\r\n\r\nGET /inner HTTP/1.1\r\nHost: a\r\n\r\n") == b"[/inner]"
 
 
 class TestStreamsSwapped:
@@ -413,7 +414,7 @@ class TestStreamsSwapped:
                 self.close_connection = True
 
         with serve(Handler) as server:
-            answer = exchange(server, "POST / HTTP/1.1\r\n\r\nzwölf\nelf\n".encode())
+            answer = exchange(server, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nzwölf\nelf\n".encode())
         assert answer.endswith("\r\n\r\nZWÖLF\nELF\nend".encode())
 
     def test_closed(self, base, serve):

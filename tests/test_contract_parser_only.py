@@ -39,16 +39,16 @@ class TestParserOnly:
         assert request.rfile.read() == b"body"
 
     def test_rfile_is_left_at_the_body(self, backend):
-        request = parser_class(backend)(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbodyrest")
-        assert request.rfile.tell() == 38
+        request = parser_class(backend)(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbodyrest")
+        assert request.rfile.tell() == len(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
         assert request.rfile.read(4) == b"body"
 
     @pytest.mark.parametrize("line, code", (
         (b"GET / HTTP/x\r\n\r\n", 400),
-        (b"GET / a b HTTP/1.1\r\n\r\n", 400),
+        (b"GET / a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"POST /\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\n\r\n", 505),
-        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
     ))
     def test_errors_reach_its_own_send_error(self, backend, line, code):
         request = parser_class(backend)(line)
@@ -86,7 +86,7 @@ class TestParserOnly:
         assert handler.wfile.getvalue() == b"A: b\r\n" and handler._headers_buffer == []
 
     def test_one_object_parses_many_requests(self, backend):
-        request = parser_class(backend)(b"GET /a HTTP/1.1\r\nA: 1\r\n\r\n")
+        request = parser_class(backend)(b"GET /a HTTP/1.1\r\nHost: a\r\nA: 1\r\n\r\n")
         request.rfile = io.BytesIO(b"B: 2\r\n\r\n")
         request.raw_requestline = b"PUT /b HTTP/1.0\r\n"
         assert request.parse_request()
@@ -107,7 +107,7 @@ class TestParserOnly:
             def do_GET(self):
                 respond(self, self.path.encode())
 
-        handler = Handler(b"GET /q HTTP/1.1\r\n\r\n")
+        handler = Handler(b"GET /q HTTP/1.1\r\nHost: a\r\n\r\n")
         assert handler.wfile.getvalue() == (
             b"HTTP/1.0 200 OK\r\nServer: v\r\nDate: today\r\nContent-Length: 2\r\n\r\n/q")
 
@@ -125,7 +125,7 @@ class TestParserOnly:
                 seen.append(self.path)
                 respond(self)
 
-        Handler(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+        Handler(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert seen == ["/1", "/2"]
 
 
@@ -172,7 +172,7 @@ class TestFakeSockets:
             def do_GET(self):
                 respond(self, b"fake")
 
-        fake = self.fake(b"GET / HTTP/1.1\r\n\r\n")
+        fake = self.fake(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         Handler(fake, ("a", 1), None)
         assert fake.asked == [("rb", -1), ("wb", -1)]
         assert fake.written.kept.startswith(b"HTTP/1.0 200 OK\r\n") and fake.written.kept.endswith(b"fake")
@@ -182,7 +182,7 @@ class TestFakeSockets:
             def do_GET(self):
                 respond(self, b"fake")
 
-        fake, sent = self.fake(b"GET / HTTP/1.1\r\n\r\n"), []
+        fake, sent = self.fake(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), []
         fake.sendall = lambda data: sent.append(bytes(data))
         Handler(fake, ("a", 1), None)
         assert b"".join(sent).endswith(b"\r\n\r\nfake")
@@ -193,7 +193,7 @@ class TestFakeSockets:
                 respond(self, b"mocked")
 
         request = mock.Mock()
-        request.makefile.return_value = io.BytesIO(b"GET / HTTP/1.1\r\n\r\n")
+        request.makefile.return_value = io.BytesIO(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         Handler(request, ("127.0.0.1", 80), mock.Mock())
         sent = b"".join(bytes(call.args[0]) for call in request.sendall.call_args_list)
         assert sent.endswith(b"mocked")

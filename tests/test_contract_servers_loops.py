@@ -98,7 +98,7 @@ class TestHandleRequest:
                 respond(self)
 
         with backend.http_server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-            caller = Caller(server, GET + b"GET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.0\r\n\r\n")
+            caller = Caller(server, GET + b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.0\r\n\r\n")
             server.handle_request()
             assert paths == ["/?code=42", "/2", "/3"]
             assert caller.result().count(b" 200 OK\r\n") == 3

@@ -365,7 +365,7 @@ class TestHandleError:
                 seen.append((isinstance(request, socket.socket), client_address[0], sys.exc_info()[0]))
 
         with serving(Server(("127.0.0.1", 0), http_handler(backend))) as server:
-            assert exchange(server, b"FAIL / HTTP/1.1\r\n\r\n") == b""
+            assert exchange(server, b"FAIL / HTTP/1.1\r\nHost: a\r\n\r\n") == b""
             wait_until(lambda: seen)
             assert fetch(server).status == 200
         assert seen == [(True, "127.0.0.1", ZeroDivisionError)]
@@ -377,7 +377,7 @@ class TestHandleError:
                 raise
 
         with Server(("127.0.0.1", 0), http_handler(backend)) as server, connect(server) as sock:
-            sock.sendall(b"FAIL / HTTP/1.1\r\n\r\n")
+            sock.sendall(b"FAIL / HTTP/1.1\r\nHost: a\r\n\r\n")
             with pytest.raises(ZeroDivisionError, match="on purpose"):
                 server.handle_request()
             server.failed.close()
@@ -392,7 +392,7 @@ class TestHandleError:
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 result = pool.submit(server.serve_forever, 0.02)
                 with connect(server) as sock:
-                    sock.sendall(b"FAIL / HTTP/1.1\r\n\r\n")
+                    sock.sendall(b"FAIL / HTTP/1.1\r\nHost: a\r\n\r\n")
                     with pytest.raises(ZeroDivisionError, match="on purpose"):
                         result.result(DEADLINE)
             server.failed.close()

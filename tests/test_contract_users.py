@@ -25,7 +25,7 @@ LONG_POLL = 30.0
 class TestIdleConnections:
     """An idle connection blocks everyone."""
 
-    @pytest.mark.parametrize("sent", (b"", b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX-Half"))
+    @pytest.mark.parametrize("sent", (b"", b"G", b"GET / HTTP/1.1\r\nHost: a\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX-Half"))
     def test_open_connection_with_half_a_request_blocks_nobody(self, server_class, base, sent):
         with serving(server_class(("127.0.0.1", 0), base)) as server:
             with connect(server) as idle:

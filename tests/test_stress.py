@@ -120,7 +120,7 @@ class TestMemory:
 
         server = make(http_server, quiet(http_server, do_POST=do_POST))
         with support.serving(server), support.connect(server) as sock:
-            sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nab")
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nab")
             time.sleep(0.15)
             sock.sendall(b"cd")
             assert ended.wait(support.DEADLINE)
@@ -144,9 +144,10 @@ class TestMemory:
         data = [bytes((7 * i + j) % 251 for j in range(1 + i * 37 % 3000)) for i in range(200)]
         server = make(http_server, quiet(http_server, do_POST=do_POST))
         with support.serving(server):
-            support.exchange(server, b"", pieces=[b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n", *data],
-                             pause=0.0005)
-        assert sum(counts) == sum(map(len, data))
+            length = sum(map(len, data))
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+            support.exchange(server, b"", pieces=[head, *data], pause=0.0005)
+        assert sum(counts) == length
 
     def test_rfile_read_after_the_handler_returned(self, http_server, poller):
         def do_POST(self):
@@ -168,7 +169,7 @@ class TestMemory:
                     sock.settimeout(0.02)
                     try:
                         for j in range(3):
-                            sock.sendall(b"POST / HTTP/1.1\r\nX: %b\r\nContent-Length: 10\r\n\r\n0123456789"
+                            sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nX: %b\r\nContent-Length: 10\r\n\r\n0123456789"
                                          % (b"a" * (i * 131 % 20000)))
                             sock.recv(65536)
                     except OSError:
