@@ -56,7 +56,7 @@ def flags():
         # Python's own flags define NDEBUG, which would take the assertions out again.
         compiler += ["-O1", "-g", "-fno-omit-frame-pointer", "-UNDEBUG", "-DTS_DEBUG"]
     if SANITIZE:
-        compiler += [f"-fsanitize={SANITIZE}"]
+        compiler += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
         linker += [f"-fsanitize={SANITIZE}"]
     if COVERAGE:
         compiler += ["--coverage", "-O0"]
@@ -145,8 +145,9 @@ class BuildExtensions(build_ext):
         )
         for extension, new in zip(self.extensions, generated, strict=True):
             extension.sources = new.sources
-        # The names of in-place extensions do not tell the switches apart.
-        stamp = Path("build", f"mode-{sys.implementation.cache_tag}")
+        # The names of extensions do not tell the switches apart; those in place and those elsewhere each have a mode.
+        place = "" if self.inplace else Path(self.build_lib).name + "-"
+        stamp = Path("build", f"mode-{place}{sys.implementation.cache_tag}")
         if not stamp.exists() or stamp.read_text() != MODE:
             self.force = True
         super().run()
