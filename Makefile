@@ -3,7 +3,9 @@
 # make bench   every scenario beside every rival (BENCH_ARGS=--quick for a minute)
 # make micro   the stages alone, in nanoseconds
 # make count   instructions for each request, against the committed figures
+# make fuzz    each fuzz target for a minute (FUZZ=seconds for another time)
 # make soak    a hostile conversation for a minute (SOAK=seconds for another time)
+# make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make model   checks the model of the leader hand-over (needs spin)
 # make clean   removes what the above have made
 #
@@ -15,6 +17,8 @@ VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
 SOAK ?= 60
+FUZZ ?= 60
+SANITIZE ?= address,undefined
 BENCH_ARGS ?=
 
 PY = $(VENV)/bin/python
@@ -29,7 +33,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak model clean
+.PHONY: help serve test bench micro count soak fuzz sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +47,12 @@ test: $(VENV)/.built $(VENV)/.tools-test
 
 soak: $(VENV)/.built $(VENV)/.tools-test
 	@TURBOSERVER_SOAK=$(SOAK) $(PY) -m pytest -q tests/test_stress.py
+
+sanitize: $(VENV)/.built $(VENV)/.tools-test
+	@$(PY) tests/sanitize.py --sanitize=$(SANITIZE) $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.tools-fuzz
+	@$(PY) tests/fuzz/fuzzing.py --seconds $(FUZZ)
 
 bench:
 	@$(PYTHON) bench/run.py $(BENCH_ARGS)
@@ -116,4 +126,10 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 
 $(VENV)/.tools-test: $(VENV)/.built
 	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@touch $@
+
+# Without atheris the targets in Python have a random generator of their own.
+$(VENV)/.tools-fuzz: $(VENV)/.built
+	@$(PIP) install --only-binary :all: atheris 2>/dev/null || \
+	  echo 'turboserver: no atheris for this Python: inputs for Python are random, not led by coverage'
 	@touch $@
