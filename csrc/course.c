@@ -180,12 +180,16 @@ static uint32_t body_octets(const struct ts_conn *c)
 enum awaited { IS_THERE, IS_AWAITED, IS_STREAMED, IS_BAD };
 
 /* How far a body with a Content-Length is. */
-static enum awaited await_length(const struct ts_conn *c)
+static enum awaited await_length(struct ts_reactor *r, const struct ts_conn *c)
 {
     const struct ts_request *req = c->req;
     if (body_octets(c) >= (uint64_t)req->content_length)
         return IS_THERE;
-    return req->content_length <= TS_SMALL_BODY ? IS_AWAITED : IS_STREAMED;
+    if (req->content_length > TS_SMALL_BODY &&
+        (body_octets(c) >= TS_SMALL_BODY ||
+         !atomic_load_explicit(&r->pressed, memory_order_relaxed)))
+        return IS_STREAMED;
+    return IS_AWAITED;
 }
 
 /* The same for a chunked one, of which no octet is looked at twice here. */
@@ -205,8 +209,9 @@ static enum awaited await_chunked(const struct ts_rules *rules, struct ts_conn *
 
 /* The head is complete and nothing is wrong with it: what of its body? A small
  * one is waited for in BODY (NONE). */
-static enum ts_task await_body(const struct ts_rules *rules, struct ts_conn *c)
+static enum ts_task await_body(struct ts_reactor *r, struct ts_conn *c)
 {
+    const struct ts_rules *rules = ts_reactor_rules(r);
     struct ts_request *req = c->req;
     enum awaited body;
 
@@ -214,7 +219,7 @@ static enum ts_task await_body(const struct ts_rules *rules, struct ts_conn *c)
         req->refusal = TS_REFUSE_BODY_LENGTH;
         return TS_TASK_REQUEST;
     }
-    body = req->chunked ? await_chunked(rules, c) : await_length(c);
+    body = req->chunked ? await_chunked(rules, c) : await_length(r, c);
     if (body == IS_BAD) {
         req->refusal = TS_REFUSE_BODY_CHUNKED;
     } else if (body == IS_AWAITED && c->eof) {
@@ -236,7 +241,7 @@ static enum ts_task scanned(struct ts_reactor *r, struct ts_conn *c)
         task = TS_TASK_GENERAL;
     else if ((req->content_length > 0 || req->chunked) &&
              req->refusal == TS_REFUSE_NONE && req->form != TS_TARGET_AUTHORITY)
-        task = await_body(ts_reactor_rules(r), c);
+        task = await_body(r, c);
     if (task != TS_TASK_NONE)
         enter(c, TS_PHASE_HANDLER);
     return task;

@@ -85,6 +85,8 @@ struct ts_reactor {
     struct ts_census census;
     _Atomic bool stopping;
     _Atomic bool draining; /* what is answered now is the last of its connection */
+    _Atomic bool pressed;  /* threads are scarce: who sends a body that has to stream
+                              is to show that it sends, before a handler waits for it */
     _Atomic bool ending;   /* ... and connections without a request end at once */
     _Atomic bool woken; /* ts_reactor_wake() was called and not told yet */
     _Atomic bool shared; /* a fork has given the descriptors to another process */

@@ -119,6 +119,40 @@ class TestSleepingHandlers:
         assert "serve_forever" not in names
 
 
+class TestLongBodies:
+    """A body that streams needs a thread; where they get scarce, only one that comes."""
+
+    @staticmethod
+    def reader(base):
+        class Handler(base):
+            turbo_body_timeout = turbo_min_rate = None
+
+            def do_POST(self):
+                respond(self, b"%d" % len(self.rfile.read()))
+
+        return Handler
+
+    def test_many_that_do_not_come_leave_threads(self, threading_server, base):
+        server = threading_server(("127.0.0.1", 0), self.reader(base))
+        server.turbo_max_threads = 20
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+        with serving(server):
+            slow = [connect(server) for unused in range(60)]
+            try:
+                for sock in slow:
+                    sock.sendall(head + b"a little")
+                for unused in range(20):
+                    assert fetch(server).status == 200
+                with Client(server) as client:
+                    assert client.request("POST", body=b"x" * 300_000).body == b"300000", "one that comes"
+                for sock in (slow[0], slow[-1]):    # and these, when they do
+                    sock.sendall(b"x" * (1_000_000 - 8))
+                    assert b"1000000" in read_until(sock, b"1000000")
+            finally:
+                for sock in slow:
+                    sock.close()
+
+
 class TestIdleConnections:
     """1,000 idle keep-alive connections use no threads."""
 

@@ -15,6 +15,7 @@ cdef class Engine:
     cdef readonly bint threaded
     cdef Dispatcher dispatcher
     cdef bint ended             # its threads are going: no use for another serving
+    cdef unsigned max_threads
     cdef bint idle_end          # connections without a request are to end
     cdef bint forked            # in the child of a fork: inert
     cdef object threads         # live thread objects
@@ -29,5 +30,6 @@ cdef class Engine:
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
     cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1
     cdef int leave_child(self, Connection conn) except -1
+    cdef bint threads_are_scarce(self)
     cdef int start_thread(self, target, args=*) except -1
     cdef int thread_ends(self) except -1

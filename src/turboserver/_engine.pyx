@@ -41,6 +41,10 @@ cdef uint64_t IDLE_NS = 10_000_000_000
 cdef enum:
     FAIR_ROW = 64
 
+# So many handlers at a time are nothing unusual, however few threads there may be.
+cdef enum:
+    FEW_THREADS = 8
+
 # Threads of an engine whose server has no turbo_max_threads.
 DEFAULT_MAX_THREADS = 1000
 
@@ -100,9 +104,10 @@ cdef class Engine:
         if failed != 0:
             raise os_error(-failed)
         memset(&config, 0, sizeof(config))
-        config.max_threads = 1
+        self.max_threads = 1
         if threaded:
-            config.max_threads = max(2, getattr(server, "turbo_max_threads", DEFAULT_MAX_THREADS))
+            self.max_threads = max(2, getattr(server, "turbo_max_threads", DEFAULT_MAX_THREADS))
+        config.max_threads = self.max_threads
         config.flush = ts_reactor_flush
         failed = ts_leader_new(&self.leader, &config)
         if failed != 0:
@@ -315,12 +320,17 @@ cdef class Engine:
         thread = threading.Thread(target=target, args=args, daemon=True,
                                   name=f"turboserver-{len(self.threads) + 1}")
         self.threads.add(thread)
+        self.r.pressed = self.threads_are_scarce()
         try:
             thread.start()
         except RuntimeError:
             self.threads.discard(thread)
             raise
         return 0
+
+    cdef bint threads_are_scarce(self):
+        """Half of those that there may be, and more than a few."""
+        return len(self.threads) >= FEW_THREADS and 2 * len(self.threads) >= self.max_threads
 
     def work(self):
         """A thread's life: follow, lead, follow ..."""
@@ -353,6 +363,8 @@ cdef class Engine:
 
     cdef int thread_ends(self) except -1:
         self.threads.discard(threading.current_thread())
+        if not self.forked:
+            self.r.pressed = self.threads_are_scarce()
         if not self.threads:
             self.done.set()
         return 0

@@ -240,6 +240,7 @@ cdef extern from "reactor.h" nogil:
         uint32_t max_open
         uint32_t max_per_address
         bint draining
+        bint pressed
         bint announce
         bint stopping
         uint32_t n_open
