@@ -388,7 +388,7 @@ cdef class Connection(Channel):
         global SPARE
         cdef ts_head head = self.head
         memset(&self.head, 0, sizeof(self.head))
-        self.head_seen = True
+        self.head_seen = self.head_seen or head.len > 0
         try:
             if head.len == 0 or self.mute != MUTE_NOT and not speaks(self, head.data, head.len):
                 return 0

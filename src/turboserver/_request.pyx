@@ -267,7 +267,7 @@ cdef object parse_stream(handler):
     cdef ts_request line_req
     cdef RequestReader reader = None
     cdef Channel channel = None
-    cdef Rules rules = present_rules(type(handler))
+    cdef Rules rules = None
     cdef bytes line, octets = None
     cdef char *head
     cdef int result
@@ -278,6 +278,11 @@ cdef object parse_stream(handler):
     if type(rfile) is RequestReader:
         reader = rfile
         channel = reader.source()
+    if type(channel) is Connection:
+        rules = channel.rules
+    else:
+        rules = present_rules(type(handler))
+    if channel is not None:
         channel.rules = rules
         if type(channel) is SocketChannel and (<SocketChannel>channel).writing is not None:
             (<SocketChannel>channel).writing.rules = rules

@@ -265,6 +265,7 @@ def send_response(self, code, message=None):
     if conn.c == NULL or shadows(conn, START_NAMES):
         start_by_hooks(self, code, message)
         return
+    conn.head_seen = True   # from here on, even if the line cannot be encoded
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
     conn.mute = MUTE_NOT
@@ -284,6 +285,7 @@ def send_response_only(self, code, message=None):
         original_send_response_only(self, code, message)
         begin_answer(self, code)
         return
+    conn.head_seen = True
     line = status_line(conn.info, code, message)
     begin_answer(self, code)
     if ts_head_add(&conn.head, <char *>line, len(line)) != 0:

@@ -197,13 +197,14 @@ def replay(name, inputs, timeout=300):
     return invoke(name, [*inputs], timeout)
 
 
-def fuzz(name, seconds, grace=120):
-    """New inputs for so many seconds, from the seeds and what earlier runs have kept."""
+def fuzz(name, seconds, grace=120, seed=None):
+    """New inputs for so many seconds, from the seeds and what earlier runs have kept. seed: of
+    the order in which they come; by default another each time."""
     corpus, found = BUILD / "corpus" / name, BUILD / "found"
     corpus.mkdir(parents=True, exist_ok=True)
     found.mkdir(parents=True, exist_ok=True)
     return invoke(name, [
-        f"-max_total_time={seconds}", f"-max_len={TARGETS[name]}", f"-dict={DICTIONARY}", "-timeout=20",
+        *([f"-seed={seed}"] if seed else []), f"-max_total_time={seconds}", f"-max_len={TARGETS[name]}", f"-dict={DICTIONARY}", "-timeout=20",
         "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=1", f"-artifact_prefix={found}/{name}-",
         corpus, seeds_of(name), *([HERE / "regressions" / name] if regressions_of(name) else []),
     ], seconds + grace)  # fmt: skip
