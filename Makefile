@@ -6,7 +6,8 @@
 # make fuzz    each fuzz target for a minute (FUZZ=seconds for another time)
 # make soak    a hostile conversation for a minute (SOAK=seconds for another time)
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
-# make model   checks the model of the leader hand-over (needs spin)
+# make model   checks the models of the leader hand-over and of who owns a connection
+#              (needs spin)
 # make clean   removes what the above have made
 #
 # All that is needed is Python 3.11 or newer, its venv module and a C compiler.
@@ -78,6 +79,12 @@ model:
 	    $(MODEL_CC) -DNFAIR=4 -o build/model/pan build/model/pan.c; \
 	    $(MODEL_RUN) -a -f -N $$claim; \
 	  done; \
+	done; \
+	for more in "-DSTOP -DSENDS=1 -DT=1" "-DONESHOT -DSENDS=1"; do \
+	  echo "== model/connection.pml: $$more"; \
+	  (cd build/model && spin $$more -a ../../model/connection.pml >spin.log); \
+	  $(MODEL_CC) -DSAFETY -DNOCLAIM -o build/model/pan build/model/pan.c; \
+	  $(MODEL_RUN); \
 	done
 
 clean:

@@ -91,7 +91,8 @@ struct ts_reactor {
     _Atomic bool woken; /* ts_reactor_wake() was called and not told yet */
     _Atomic bool shared; /* a fork has given the descriptors to another process */
     _Atomic uint64_t due; /* when deadlines are to be looked at: none of a parked
-                             connection is before. UINT64_MAX: there is none */
+                             connection is before, but for a second where a sweep
+                             found it owned. UINT64_MAX: there is none */
     _Atomic uint32_t n_open;
 };
 

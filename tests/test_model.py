@@ -1,6 +1,7 @@
-"""The model of the leader protocol (model/leader.pml), checked exhaustively by spin.
+"""The models of the leader protocol (model/leader.pml) and of who owns a connection
+(model/connection.pml), checked exhaustively by spin.
 
-Two halves: the model as it is has no error in any of its configurations, and each
+Two halves: a model as it is has no error in any of its configurations, and each
 of a list of plausible mistakes, made in the model, is found. The second half is
 what makes the first worth something.
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 MODEL = Path(__file__).parent.parent / "model" / "leader.pml"
+CONNECTION = MODEL.with_name("connection.pml")
 CC = os.environ.get("CC", "cc").split()
 TIMEOUT = 600  # seconds, for one verifier
 
@@ -38,10 +40,10 @@ FLUSH_STOP = ["-DN=2", "-DITEMS=2", "-DFLUSH", "-DEARLY_STOP", "-DRETIRES=0"]
 
 def verify(source, tmp_path, defines, compiled, arguments=()):
     """Returns what the exhaustive verifier of `source` prints."""
-    (tmp_path / "leader.pml").write_text(source)
+    (tmp_path / "model.pml").write_text(source)
     pan = ["-O1", "-w", "-DCOLLAPSE", "-DVECTORSZ=2048", *compiled, "-o", "pan", "pan.c"]
     run = ["./pan", "-m1000000", *arguments]
-    for command in (["spin", *defines, "-a", "leader.pml"], [*CC, *pan], run):
+    for command in (["spin", *defines, "-a", "model.pml"], [*CC, *pan], run):
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT
         )
@@ -142,4 +144,121 @@ def test_monitor_that_never_takes_is_found(tmp_path):
     assert source.count(TAKE) == 1
     source = source.replace(TAKE, TAKE.replace("word == seen_word", "false"))
     report = verify(source, tmp_path, ["-DN=2", "-DITEMS=2"], LIVENESS, SERVED)
+    assert errors(report) == 1, report
+
+
+# ---- who owns a connection, and its deadline ----
+
+RUN = ["-DSENDS=1", "-DFINS=1", "-DT=2"]
+STOP = ["-DSTOP", "-DSENDS=1", "-DFINS=1", "-DT=1"]
+
+
+@pytest.mark.parametrize(
+    "defines",
+    [
+        pytest.param(["-DSENDS=2", "-DFINS=1", "-DT=2"], id="run"),
+        pytest.param(["-DSENDS=1", "-DFINS=0", "-DT=4"], id="late"),
+        pytest.param(["-DCONNS=3", "-DSENDS=1", "-DFINS=1", "-DT=2"], id="reuse"),
+        pytest.param(["-DSLOTS=2", "-DW=1", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="slots"),
+        pytest.param(["-DONESHOT", *RUN], id="oneshot"),
+        pytest.param(STOP, id="stop"),
+        pytest.param(["-DSTOP", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="stop-late"),
+        pytest.param(
+            ["-DSTOP", "-DSLOTS=2", "-DW=1", "-DSENDS=0", "-DFINS=0", "-DT=1"], id="stop-slots"
+        ),
+    ],
+)
+def test_connection_has_no_error(tmp_path, defines):
+    report = verify(CONNECTION.read_text(), tmp_path, defines, SAFETY)
+    assert errors(report) == 0, report
+
+
+RELEASE = "    conn_release(s, who);\n    if\n    :: ok && stopping ->"
+STORE_AND_LOWER = "        deadline[s] = new;\n        lower_due(new, 1);\n"
+STOPS = "    stopping = true; /* ts_reactor_stop() */\n"
+REAPED = "    /* Everything ends, also what is accepted only now. */\n"
+
+# As above, for conn.c, course.c, deadline.c and reactor.c.
+CONNECTION_MISTAKES = {
+    "claim is a load and a store": (
+        "inline claim_parked(s, who) {\n    atomic {", "inline claim_parked(s, who) {\n    {", STOP
+    ),
+    "release is a load and a store": (
+        "inline conn_release(s, who) {\n    atomic {", "inline conn_release(s, who) {\n    {", RUN
+    ),
+    "release does not look for an event": (
+        ":: word[s] & PENDING ->", ":: false ->", RUN
+    ),
+    "an event while it is owned is not noted": ("word[s] | PENDING | (", "word[s] | (", RUN),
+    "an event while it is owned loses the end": ("(has_hup -> HUP : 0)", "0", RUN),
+    "the event that was noted is not read": (
+        "readable[s] = true; hup[s] = hup[s] || (word[s] & HUP); ok = false;", "ok = false;", RUN
+    ),
+    "claim does not look at the generation": (
+        ":: GEN(word[s]) == key[ev] && !(word[s] & OWNED) ->", ":: !(word[s] & OWNED) ->", RUN
+    ),
+    "close does not begin a generation": ("(GEN(word[s]) + 1) << 3", "GEN(word[s]) << 3", RUN),
+    "a free place is not owned": (
+        "((GEN(word[s]) + 1) << 3) | OWNED }", "((GEN(word[s]) + 1) << 3) }", STOP
+    ),
+    "close leaves the deadline": ("    deadline[s] = 0;\n    /* ts_conn_reset", "    /*", RUN),
+    "the socket is looked at before it is in the poller": (
+        ":: !registered[cur[s]] && (octets[cur[s]] || fin[cur[s]]) -> edge[cur[s]] = true",
+        ":: false",
+        RUN,
+    ),
+    "the deadline is stored after due was looked at": (
+        STORE_AND_LOWER, "        lower_due(new, 1);\n        deadline[s] = new;\n", RUN
+    ),
+    "due is emptied after the walk": (
+        "    lower_due(sweep_due, 0);\n", "    due = INF;\n    lower_due(sweep_due, 0);\n", RUN
+    ),
+    "the sweep stores due": ("    lower_due(sweep_due, 0);\n", "    due = sweep_due;\n", RUN),
+    "the sweep leaves the deadline of what it hands over": (
+        "seen_due = deadline[s]; deadline[s] = 0; late", "seen_due = deadline[s]; late", RUN
+    ),
+    "the sweep passes over what is owned": ("d = looked_at + OWNED_NS;", "d = 0;", RUN),
+    "the sweep forgets what it gives back": (
+        "            if\n            :: ok -> goto looked\n",
+        "            if\n            :: ok -> d = 0; goto looked\n",
+        RUN,
+    ),
+    "a deadline is not lowered": (
+        "deadline[s] != 0 && deadline[s] <= new", "deadline[s] != 0", RUN
+    ),
+    "an earlier deadline does not wake the leader": (
+        "{ wake = true; coming-- }", "{ coming-- }", RUN
+    ),
+    "who parks looks at stopping first": (
+        RELEASE,
+        "    broken[s] = stopping;\n" + RELEASE.replace("stopping", "broken[s]"),
+        STOP,
+    ),
+    "who parks does not look at stopping": (RELEASE, RELEASE.replace("stopping", "false"), STOP),
+    "who looks at stopping does not claim": (
+        "        claim_parked(s, who);\n        if\n        :: ok -> broken",
+        "        ok = true;\n        if\n        :: ok -> broken",
+        STOP,
+    ),
+    "who parks may be overtaken by a close": (
+        "#define GIL_FREE !gil", "#define GIL_FREE true", STOP
+    ),
+    "stop does not wake the leader": (STOPS + "    wake = true;\n", STOPS, STOP),
+}
+
+
+def test_stop_that_reaps_too_early_is_found(tmp_path):
+    source = CONNECTION.read_text()
+    assert source.count(STOPS) == source.count(REAPED) == 1
+    source = source.replace(STOPS, "").replace(REAPED, STOPS)
+    report = verify(source.replace(STOPS, STOPS + "    wake = true;\n"), tmp_path, STOP, SAFETY)
+    assert errors(report) == 1, report
+
+
+@pytest.mark.parametrize("mistake", CONNECTION_MISTAKES)
+def test_connection_mistake_is_found(tmp_path, mistake):
+    right, wrong, defines = CONNECTION_MISTAKES[mistake]
+    source = CONNECTION.read_text()
+    assert source.count(right) == 1, "the model has changed: adapt the mistake"
+    report = verify(source.replace(right, wrong), tmp_path, defines, SAFETY)
     assert errors(report) == 1, report
