@@ -82,7 +82,7 @@ void ts_conn_open(struct ts_conn *c, int fd)
     c->readable = true; /* the request often comes with the connection */
     c->hup = c->eof = c->broken = c->registered = c->wants_write = false;
     c->keep = c->through = c->lent = c->linger = c->blank = false;
-    c->counted = c->aborts = false;
+    c->counted = c->aborts = c->has_room = c->stalled = false;
     c->skip_budget = 0;
     c->error = 0;
 }

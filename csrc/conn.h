@@ -44,6 +44,10 @@ enum ts_phase {
                          that no reset destroys the answer on its way */
 };
 
+/* How long a kernel that says that it takes more of an answer, and takes nothing, is
+ * not asked again. */
+#define TS_STALLED_NS 200000000u
+
 /* How a transfer gets on. */
 struct ts_clock {
     uint64_t began_ns;    /* 0: not yet */
@@ -85,10 +89,13 @@ struct ts_conn {
     bool counted;        /* by the reactor's census */
     bool aborts;         /* close with a reset: what the kernel has of the answer
                             is not wanted, and would take memory for minutes */
+    bool has_room;       /* FLUSH: the kernel has said that it takes more */
+    bool stalled;        /* ... and has taken nothing then */
     bool blank;          /* an empty line before the request was passed over */
     uint32_t skip_budget; /* octets DISCARD and LINGER may still read */
     uint32_t looked;      /* BODY: octets of head and body looked at */
     uint32_t untaken;     /* of the answer, at the last look */
+    uint32_t offered;     /* FLUSH: what was left of it when the kernel was last full */
     struct ts_body body;
     struct ts_in in;
     struct ts_request *req; /* present while a request is read or handled */

@@ -71,6 +71,8 @@ static void enter(struct ts_conn *c, enum ts_phase phase)
     c->phase = (uint8_t)phase;
     ts_clock_reset(&c->input);
     ts_clock_reset(&c->output);
+    c->has_room = c->stalled = false;
+    c->offered = UINT32_MAX;
 }
 
 /* ---- parking and closing ------------------------------------------------ */
@@ -115,7 +117,7 @@ static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 {
     ts_set_deadline(r, c);
     give_back(turn, c);
-    if (TS_UNLIKELY(set_interest(r, c) != 0)) {
+    if (TS_LIKELY(!c->stalled) && TS_UNLIKELY(set_interest(r, c) != 0)) {
         c->broken = true;
         return false;
     }
@@ -355,6 +357,10 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
                 return TS_TASK_BROKEN;
             }
             if (sent == TS_OUT_BLOCKED) {
+                uint32_t left = ts_out_unsent(&c->out);
+                c->stalled = c->has_room && left == c->offered;
+                c->has_room = false;
+                c->offered = left;
                 if (park(r, turn, c))
                     return TS_TASK_NONE;
                 continue;

@@ -13,18 +13,31 @@
 /* Under mu: a free place, or NULL. */
 static struct ts_worker *free_place(struct ts_leader *l)
 {
-    for (unsigned i = 0; i < l->config.max_threads; i++) {
-        struct ts_worker *w = &l->workers[i];
-        if (w->joined)
-            continue;
-        if (!w->wake_made && ts_wakeup_init(&w->wake))
+    while (l->first_free < l->used && l->workers[l->first_free].joined)
+        l->first_free++;
+    unsigned i = l->first_free;
+    struct ts_worker *w = &l->workers[i];
+    if (i == l->config.max_threads)
+        return NULL;
+    if (i == l->used) {
+        if (ts_wakeup_init(&w->wake))
             return NULL;
-        w->wake_made = true;
-        if (i >= l->high)
-            atomic_store(&l->high, i + 1); /* seq_cst: see may_sleep() */
-        return w;
+        l->used++;
     }
-    return NULL;
+    if (i >= l->high)
+        atomic_store(&l->high, i + 1); /* seq_cst: see may_sleep() */
+    return w;
+}
+
+/* Under mu: w has left. */
+static void place_is_free(struct ts_leader *l, const struct ts_worker *w)
+{
+    unsigned i = (unsigned)(w - l->workers), high = l->high;
+    if (i < l->first_free)
+        l->first_free = i;
+    while (high > 0 && !l->workers[high - 1].joined)
+        high--;
+    atomic_store(&l->high, high);
 }
 
 struct ts_worker *ts_worker_join(struct ts_leader *l)
@@ -65,6 +78,7 @@ void ts_worker_leave(struct ts_leader *l, struct ts_worker *w)
     pthread_mutex_lock(&l->mu);
     ts_has_come(l, w);
     w->joined = false;
+    place_is_free(l, w);
     atomic_fetch_sub_explicit(&l->nthreads, 1, memory_order_relaxed);
     pthread_mutex_unlock(&l->mu);
 }
@@ -82,10 +96,12 @@ int ts_leader_new(struct ts_leader **out, const struct ts_leader_config *config)
     if (err)
         return -err;
     struct ts_leader *l = memset(memory, 0, sizeof *l);
-    err = posix_memalign(&memory, CACHE_LINE, config->max_threads * sizeof(struct ts_worker));
-    if (err)
+    err = ENOMEM;
+    l->workers_memory = calloc(config->max_threads + 1, sizeof(struct ts_worker));
+    if (l->workers_memory == NULL)
         goto fail_workers;
-    l->workers = memset(memory, 0, config->max_threads * sizeof(struct ts_worker));
+    l->workers = (void *)(((uintptr_t)l->workers_memory + CACHE_LINE - 1)
+                          & ~(uintptr_t)(CACHE_LINE - 1));
     l->config = *config;
     if (l->config.tick_ns == 0)
         l->config.tick_ns = TS_TICK_NS;
@@ -112,7 +128,7 @@ fail_idle_cond:
 fail_mon_mu:
     pthread_mutex_destroy(&l->mu);
 fail_mu:
-    free(l->workers);
+    free(l->workers_memory);
 fail_workers:
     free(l);
     return -err;
@@ -125,15 +141,14 @@ void ts_leader_free(struct ts_leader *l)
     if (!l->inert) {
         TS_ASSERT(l->nthreads == 0);
         ts_monitor_end(l);
-        for (unsigned i = 0; i < l->config.max_threads; i++)
-            if (l->workers[i].wake_made)
-                ts_wakeup_destroy(&l->workers[i].wake);
+        for (unsigned i = 0; i < l->used; i++)
+            ts_wakeup_destroy(&l->workers[i].wake);
         pthread_cond_destroy(&l->mon_cond);
         pthread_cond_destroy(&l->idle_cond);
         pthread_mutex_destroy(&l->mon_mu);
         pthread_mutex_destroy(&l->mu);
     }
-    free(l->workers);
+    free(l->workers_memory);
     free(l);
 }
 

@@ -4,6 +4,8 @@
  *   HEAD      idle_ns for the first octet, head_ns from then on
  *   BODY      body_ns without an octet, and the rate
  *   FLUSH     write_ns without the peer taking an octet, and the rate
+ *             ... at most TS_STALLED_NS where the kernel is out of memory for sockets: it
+ *             reports that there is room, and takes nothing. So it is not asked.
  *   DISCARD   drain_ns        LINGER   TS_LINGER_NS
  *
  * and the handler's own time-out, for each wait in HEAD, BODY and FLUSH, where it
@@ -88,6 +90,8 @@ static uint64_t due_by_rules(const struct ts_rules *rules, struct ts_conn *c,
 static uint64_t due(const struct ts_rules *rules, struct ts_conn *c, uint64_t now)
 {
     uint64_t by_rules;
+    if (c->stalled)
+        return earlier(due_by_rules(rules, c, now), now + TS_STALLED_NS);
     if (c->timeout_ns == 0 || c->phase >= TS_PHASE_DISCARD)
         return due_by_rules(rules, c, now);
     if (c->phase == TS_PHASE_HEAD && c->in.end == c->in.head)

@@ -66,7 +66,6 @@ struct ts_worker {
     bool unsent;                        /* the last flush left something */
     bool joined;
     bool fresh;   /* has not been to ts_lead_wait() yet */
-    bool wake_made;
     struct ts_worker *above, *below; /* in the idle stack */
     struct ts_wakeup wake;
 };
@@ -81,13 +80,17 @@ struct ts_leader {
     _Atomic unsigned nthreads;
     _Atomic bool stopping;
     _Atomic bool spare_coming; /* wants_spare said true, nobody came yet */
-    _Atomic unsigned high;     /* workers[high..] have never been used */
+    _Atomic unsigned high;     /* workers[high..] have not joined */
     bool inert;                /* written in a forked child only */
     struct ts_leader_config config;
-    struct ts_worker *workers; /* max_threads of them; never move */
+    struct ts_worker *workers; /* max_threads of them; never move. Their memory is
+                                  taken when they are first used. */
+    void *workers_memory;
 
     _Alignas(CACHE_LINE) pthread_mutex_t mu;
     bool vacant;
+    unsigned used;       /* workers[used..] have never joined */
+    unsigned first_free; /* workers[..first_free) have joined */
     struct ts_worker *idle_top;
     struct ts_worker *waking; /* a follower that was called and has not looked yet */
     pthread_cond_t idle_cond; /* a handler ended and idle_waiters > 0 */

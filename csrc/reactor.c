@@ -330,7 +330,7 @@ static enum ts_task next_ready(struct ts_reactor *r, struct ts_turn *turn,
         if (!ts_conn_claim(c, (uint32_t)(event.key >> 32),
                            (event.flags & TS_POLL_HUP) != 0))
             continue;
-        c->readable = true;
+        c->readable = c->has_room = true;
         enum ts_task task = ts_reactor_go_on(r, turn, c);
         if (task != TS_TASK_NONE) {
             *out = c;

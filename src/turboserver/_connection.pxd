@@ -62,7 +62,7 @@ cdef class Connection(Channel):
     cdef object supply_raw_requestline(self)
     cdef int keep_supplied(self) except -1
     cdef int to_list(self) except -1
-    cdef int wait_writable(self) except -1
+    cdef int wait_writable(self, unsigned stalls) except -1
     cdef int flush_last(self) except -1
     cdef int send_head(self) except -1
     cdef int take_head(self) except -1

@@ -57,7 +57,7 @@ cdef int64_t wait_until(uint64_t due):
     cdef uint64_t now = ts_monotonic_ns()
     if due == UINT64_MAX:
         return -1
-    return <int64_t>(due - now) if due > now else 1
+    return <int64_t>(due - now) if due > now else 0
 
 
 # How long an answer may wait for its client when the server ends.
@@ -158,6 +158,7 @@ cdef class Connection(Channel):
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1:
         cdef size_t taken = 0
         cdef int result
+        cdef unsigned waits = 0
         self.answered = True
         while True:
             self.handle()
@@ -174,17 +175,26 @@ cdef class Connection(Channel):
                 raise os_error(-result)
             data += taken
             n -= <Py_ssize_t>taken
-            self.wait_writable()
+            if taken > 0:
+                waits = 0
+            self.wait_writable(waits)
+            waits += 1
 
     cdef int flush(self) except -1:
         cdef int result
+        cdef unsigned waits = 0
+        cdef uint32_t left = 0
         while ts_out_unsent(&self.c.out) > 0 or self.c.out.error != 0:
             result = ts_out_flush(&self.c.out, self.handle())
             if result < 0:
                 raise os_error(-result)
             if result == TS_OUT_SENT:
                 break
-            self.wait_writable()
+            if left != ts_out_unsent(&self.c.out):
+                left = ts_out_unsent(&self.c.out)
+                waits = 0
+            self.wait_writable(waits)
+            waits += 1
         return 0
 
     cdef int flush_last(self) except -1:
@@ -201,14 +211,18 @@ cdef class Connection(Channel):
             pass    # the peer is gone, or does not read
         return 0
 
-    cdef int wait_writable(self) except -1:
+    cdef int wait_writable(self, unsigned stalls) except -1:
+        """stalls: how often in a row the kernel has said that it takes more, and taken
+        nothing."""
         cdef int64_t own = self.patience()
         cdef int64_t wait
         if own == 0:
             raise os_error(EAGAIN)
+        if stalls > 0:
+            wait_ready(-1, True, shorter(own, <int64_t>TS_STALLED_NS << min(stalls - 1, 3)))
         while True:
             wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
-            if wait_ready(self.handle(), True, shorter(own, wait)):
+            if wait != 0 and wait_ready(self.handle(), True, shorter(own, wait)):
                 break
             self.handle()
             if 0 <= own < wait or wait < 0 or not ts_reactor_wait_ended(self.c, True):

@@ -46,7 +46,7 @@ cdef enum:
     FEW_THREADS = 8
 
 # Threads of an engine whose server has no turbo_max_threads.
-DEFAULT_MAX_THREADS = 1000
+DEFAULT_MAX_THREADS = 16000
 
 # Live engines, for the child of a fork.
 cdef object ENGINES = weakref.WeakSet()

@@ -36,4 +36,4 @@ cdef class SocketChannel(Channel):
     cdef int late(self) except -1
     cdef Py_ssize_t came(self, Py_ssize_t n) except -2
     cdef int send_now(self, const char *data, Py_ssize_t n) except -1
-    cdef int wait_writable(self, int64_t patience, Py_ssize_t unsent) except -1
+    cdef int wait_writable(self, int64_t patience, Py_ssize_t unsent, bint stalled) except -1

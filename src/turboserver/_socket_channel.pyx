@@ -350,6 +350,7 @@ cdef class SocketChannel(Channel):
     cdef int send_now(self, const char *data, Py_ssize_t n) except -1:
         # As socket.sendall(): the time-out is for the whole.
         cdef Py_ssize_t sent
+        cdef Py_ssize_t before = -1    # octets left at the last wait
         cdef int64_t patience
         cdef int64_t deadline = -1
         cdef int64_t left = -1
@@ -387,14 +388,16 @@ cdef class SocketChannel(Channel):
                 left = deadline - <int64_t>ts_monotonic_ns()
                 if left <= 0:
                     raise TimeoutError("timed out")
-            self.wait_writable(left, n)
+            self.wait_writable(left, n, n == before)
+            before = n
         if self.corked:
             self.corked = False
             ts_cork_done(CORKS, &self.cork)
         return 0
 
-    cdef int wait_writable(self, int64_t patience, Py_ssize_t unsent) except -1:
-        """unsent: octets that are not the kernel's yet. TimeoutError."""
+    cdef int wait_writable(self, int64_t patience, Py_ssize_t unsent, bint stalled) except -1:
+        """unsent: octets that are not the kernel's yet. stalled: the kernel has said that it
+        takes more, and taken nothing. TimeoutError."""
         cdef ts_rules *rules = &self.rules.c
         cdef uint64_t now, left
         cdef uint64_t due = UINT64_MAX
@@ -415,6 +418,9 @@ cdef class SocketChannel(Channel):
                     raise TimeoutError("timed out")
                 if wait < 0 or due - now < <uint64_t>wait:
                     wait = <int64_t>min(due - now, <uint64_t>1000_000_000_000)
+            if stalled:
+                stalled = False
+                wait_ready(-1, True, TS_STALLED_NS if wait < 0 else min(wait, <int64_t>TS_STALLED_NS))
             if wait_ready(self.handle(), True, wait):
                 return 0
             if not self.rules.timed or 0 <= patience <= wait:

@@ -269,7 +269,7 @@ class ThreadingMixIn(_original.ThreadingMixIn):
     connections wait in the listening socket's queue; none is refused.
     """
 
-    turbo_max_threads = 1000
+    turbo_max_threads = 16000
     _turbo_running = 0
 
     def process_request(self, request, client_address):
