@@ -358,7 +358,7 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
             }
             if (sent == TS_OUT_BLOCKED) {
                 uint32_t left = ts_out_unsent(&c->out);
-                c->stalled = c->has_room && left == c->offered;
+                c->stalled = (c->stalled || c->has_room) && left == c->offered;
                 c->has_room = false;
                 c->offered = left;
                 if (park(r, turn, c))
