@@ -4,7 +4,7 @@
 # make micro   the stages alone, in nanoseconds
 # make count   instructions for each request, against the committed figures
 # make fuzz    each fuzz target for a minute (FUZZ=seconds for another time)
-# make soak    a hostile conversation for a minute (SOAK=seconds for another time)
+# make soak    a mixed load of good and hostile clients for 3 minutes (SOAK=minutes)
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make model   checks the models of the leader hand-over and of who owns a connection
 #              (needs spin)
@@ -17,7 +17,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
-SOAK ?= 60
+SOAK ?= 3
 FUZZ ?= 60
 SANITIZE ?= address,undefined
 BENCH_ARGS ?=
@@ -47,7 +47,7 @@ test: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
 soak: $(VENV)/.built $(VENV)/.tools-test
-	@TURBOSERVER_SOAK=$(SOAK) $(PY) -m pytest -q tests/test_stress.py
+	@$(PY) tests/soak.py --minutes $(SOAK)
 
 sanitize: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) tests/sanitize.py --sanitize=$(SANITIZE) $(PYTEST_ARGS)

@@ -769,32 +769,73 @@ struct test {
 
 #define TEST(name) {#name, test_##name}
 
-/* On each back-end. test_... [name]: one test alone. */
-RIG int run_tests(const struct test *tests, size_t n, int argc, char **argv)
+static void run_test(const struct test *test, const char *on)
+{
+    uint64_t began = ts_monotonic_ns();
+
+    running = test->name;
+    backend = on;
+    alarm(WATCHDOG_SECONDS);
+    test->run();
+    if (getenv("TS_VERBOSE"))
+        printf("%-32s %-8s %6.0f ms\n", running, backend ? backend : "default",
+               (double)(ts_monotonic_ns() - began) / 1e6);
+}
+
+/* True if one of `together` processes that run tests has ended; fails with it. */
+static bool one_has_ended(unsigned together)
+{
+    int status;
+
+    if (together == 0)
+        return false;
+    CHECK(wait(&status) > 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return true;
+}
+
+/* On each back-end. test_... [name]: one test alone. most: processes at a time; 0: this
+ * one alone. */
+RIG int run_some(const struct test *tests, size_t n, int argc, char **argv, unsigned most)
 {
     static const char *const backends[] = {NULL, "poll"};
+    unsigned together = 0;
 
     memset(filler, 'x', sizeof filler);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, watchdog);
-    for (size_t i = 0; i < n; i++) {
-        if (argc > 1 && strcmp(argv[1], tests[i].name) != 0)
+    for (size_t i = 0; i < 2 * n; i++) {
+        if (argc > 1 && strcmp(argv[1], tests[i / 2].name) != 0)
             continue;
-        running = tests[i].name;
-        for (size_t k = 0; k < 2; k++) {
-            uint64_t began = ts_monotonic_ns();
-
-            backend = backends[k];
-            alarm(WATCHDOG_SECONDS);
-            tests[i].run();
-            if (getenv("TS_VERBOSE"))
-                printf("%-32s %-8s %6.0f ms\n", running,
-                       backend ? backend : "default",
-                       (double)(ts_monotonic_ns() - began) / 1e6);
+        if (most == 0) {
+            run_test(&tests[i / 2], backends[i % 2]);
+            continue;
         }
+        if (together == most)
+            together -= one_has_ended(together);
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            run_test(&tests[i / 2], backends[i % 2]);
+            exit(0); /* and look for leaks */
+        }
+        together++;
     }
+    while (one_has_ended(together))
+        together--;
     puts("all passed");
     return 0;
+}
+
+RIG int run_tests(const struct test *tests, size_t n, int argc, char **argv)
+{
+    return run_some(tests, n, argc, argv, 0);
+}
+
+/* For tests that mostly wait: each in a process of its own, several at a time. */
+RIG int run_tests_together(const struct test *tests, size_t n, int argc, char **argv)
+{
+    return run_some(tests, n, argc, argv, 8);
 }
 
 #endif

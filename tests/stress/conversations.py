@@ -323,15 +323,14 @@ def unchunk(data, at):
             return b"".join(parts), at, True
 
 
-def hold(address, seeds, threaded, clients=6, seconds=None, reads_all=False):
-    """Hold the conversations of `seeds`, `clients` at a time, for `seconds` at the most. (count, problems)
+def hold(address, seeds, threaded, clients=6, reads_all=False):
+    """Hold the conversations of `seeds`, `clients` at a time. (count, problems)
 
     threaded: handlers may raise what would end a server without threads. reads_all: every handler reads its
     whole body, for servers that take the rest of one for the next request.
     """
     seeds = iter(seeds)
     taking = threading.Lock()
-    end = None if seconds is None else time.monotonic() + seconds
     problems, held = [], [0]
 
     def client():
@@ -339,7 +338,7 @@ def hold(address, seeds, threaded, clients=6, seconds=None, reads_all=False):
             with taking:
                 seed = next(seeds, None)
                 held[0] += seed is not None
-            if seed is None or end is not None and time.monotonic() > end:
+            if seed is None:
                 return
             try:
                 Conversation(seed, address, threaded, reads_all).run()
