@@ -29,12 +29,12 @@ bool ts_conn_claim(struct ts_conn *c, uint32_t gen, bool hup)
     }
 }
 
-bool ts_conn_claim_parked(struct ts_conn *c)
+static bool claim_parked(struct ts_conn *c, bool any, uint32_t gen)
 {
     /* seq_cst, as in release: who stops sets a flag and then looks here, who
      * parks does the reverse, and one of the two must see the other. */
     uint64_t word = atomic_load(&c->word);
-    while (!(word & TS_WORD_OWNED)) {
+    while (!(word & TS_WORD_OWNED) && (any || ts_conn_generation(word) == gen)) {
         if (atomic_compare_exchange_weak_explicit(&c->word, &word,
                                                   word | TS_WORD_OWNED,
                                                   memory_order_seq_cst,
@@ -42,6 +42,16 @@ bool ts_conn_claim_parked(struct ts_conn *c)
             return true;
     }
     return false;
+}
+
+bool ts_conn_claim_parked(struct ts_conn *c)
+{
+    return claim_parked(c, true, 0);
+}
+
+bool ts_conn_claim_again(struct ts_conn *c, uint32_t gen)
+{
+    return claim_parked(c, false, gen);
 }
 
 bool ts_conn_release(struct ts_conn *c)

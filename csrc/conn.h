@@ -123,6 +123,8 @@ bool ts_conn_claim(struct ts_conn *c, uint32_t gen, bool hup);
 /* Claims a parked connection whatever its generation, for sweeps: no event is
  * left behind when it is not parked. */
 bool ts_conn_claim_parked(struct ts_conn *c);
+/* The same, for who has just parked it: not the next one in its place. */
+bool ts_conn_claim_again(struct ts_conn *c, uint32_t gen);
 
 /* Gives the connection up. False: an event came meanwhile, the caller still
  * owns it (readable, hup are set accordingly). After true the caller must not

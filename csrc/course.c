@@ -102,10 +102,12 @@ static int set_interest(struct ts_reactor *r, struct ts_conn *c)
 
 bool ts_release(struct ts_reactor *r, struct ts_conn *c)
 {
+    uint32_t gen = ts_conn_generation(atomic_load_explicit(&c->word, memory_order_relaxed));
     if (!ts_conn_release(c))
         return false;
-    /* A stop that reaped before the release has not seen this one. */
-    if (TS_UNLIKELY(atomic_load(&r->stopping)) && ts_conn_claim_parked(c)) {
+    /* A stop that reaped before the release has not seen this one. One that
+     * came since may have closed it, and another may live here by now. */
+    if (TS_UNLIKELY(atomic_load(&r->stopping)) && ts_conn_claim_again(c, gen)) {
         c->broken = true;
         return false;
     }

@@ -100,10 +100,6 @@ byte key[CONNS];            /* the generation that the event will carry */
 byte place[CONNS];          /* and the slot */
 byte sends = SENDS, fins = FINS;
 
-#ifndef NOGIL
-bool gil; /* see park() */
-#endif
-
 chan job = [0] of { byte, bool }; /* a place; whether its deadline has passed */
 
 /* ---- the word ---- */
@@ -116,11 +112,12 @@ inline won(s, who) {
     owner[s] = who; parked_at[s] = 0
 }
 
-/* ts_conn_claim_parked(): ok is whether. */
-inline claim_parked(s, who) {
+/* ts_conn_claim_parked(), ts_conn_claim_again(): ok is whether. */
+#define WHATEVER true
+inline claim_parked(s, who, which) {
     atomic {
         if
-        :: !(word[s] & OWNED) -> word[s] = word[s] | OWNED; won(s, who); ok = true
+        :: !(word[s] & OWNED) && (which) -> word[s] = word[s] | OWNED; won(s, who); ok = true
         :: else -> ok = false
         fi
     }
@@ -163,16 +160,18 @@ inline conn_release(s, who) {
 
 /* ts_release() */
 inline release(s, who) {
+    gen = GEN(word[s]); /* the owner's, until the release */
     conn_release(s, who);
     if
     :: ok && stopping ->
-        claim_parked(s, who);
+        claim_parked(s, who, GEN(word[s]) == gen);
         if
         :: ok -> broken[s] = true; ok = false
         :: else -> ok = true
         fi
     :: else
-    fi
+    fi;
+    gen = 0
 }
 
 /* ---- deadlines ---- */
@@ -293,29 +292,15 @@ inline set_interest() {
     }
 }
 
-/* Who parks has the GIL, and who closes what Python knows of needs it: so nobody
- * can close the connection between its release and the look at `stopping`, and have
- * its place used again. NOGIL is without that. */
-#ifdef NOGIL
-#define GIL_FREE true
-#define GIL_TAKE skip
-#define GIL_GIVE skip
-#else
-#define GIL_FREE !gil
-#define GIL_TAKE gil = true
-#define GIL_GIVE gil = false
-#endif
-
 /* park(): ok is whether. */
 inline park() {
     set_deadline();
     set_interest();
-    atomic { GIL_FREE -> GIL_TAKE; id = cur[s] };
+    id = cur[s];
     release(s, me);
     atomic {
         /* The caller goes on with what it has parked, or with nothing. */
         assert(ok || cur[s] == id);
-        GIL_GIVE;
         id = 0; new = 0
     }
 }
@@ -323,7 +308,6 @@ inline park() {
 /* ts_destroy() */
 inline destroy(s, who) {
     atomic {
-        GIL_FREE;
         assert(owner[s] == who && open[cur[s]] && !vacant[s]);
         open[cur[s]] = false; registered[cur[s]] = false; armed[cur[s]] = false;
         octets[cur[s]] = false; fin[cur[s]] = false
@@ -347,7 +331,7 @@ inline accept() {
 active [W] proctype worker()
 {
     byte me = _pid - 2;
-    byte s, id, new, seen_due;
+    byte s, id, gen, new, seen_due;
     bool ok, late, got, eof;
 
 end_idle:
@@ -409,7 +393,7 @@ inline hand_over(how) {
 
 active proctype leader()
 {
-    byte s, d, looked_at;
+    byte s, gen, d, looked_at;
     bool ok, has_hup, timed;
 
 loop: /* ts_reactor_next() */
@@ -483,7 +467,7 @@ sweep:
             :: d == 0 || d > looked_at -> goto looked
             :: else
             fi };
-        claim_parked(s, LEADER);
+        claim_parked(s, LEADER, WHATEVER);
         atomic {
             if
             :: !ok -> d = looked_at + OWNED_NS; goto looked /* an old one */
@@ -523,7 +507,7 @@ left: /* ts_reactor_reap_unsent(), by who has led last */
     s = 0;
     do
     :: s < SLOTS ->
-        claim_parked(s, LEADER);
+        claim_parked(s, LEADER, WHATEVER);
         if
         :: ok -> /* its answer is to be sent: it ends; or it is none of those */
             if
@@ -556,7 +540,7 @@ active proctype stopper()
     wake = true;
     do
     :: s < SLOTS -> /* ts_reactor_reap() */
-        claim_parked(s, STOPPER);
+        claim_parked(s, STOPPER, WHATEVER);
         if
         :: ok -> destroy(s, STOPPER)
         :: else

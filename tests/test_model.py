@@ -181,7 +181,9 @@ REAPED = "    /* Everything ends, also what is accepted only now. */\n"
 # As above, for conn.c, course.c, deadline.c and reactor.c.
 CONNECTION_MISTAKES = {
     "claim is a load and a store": (
-        "inline claim_parked(s, who) {\n    atomic {", "inline claim_parked(s, who) {\n    {", STOP
+        "inline claim_parked(s, who, which) {\n    atomic {",
+        "inline claim_parked(s, who, which) {\n    {",
+        STOP,
     ),
     "release is a load and a store": (
         "inline conn_release(s, who) {\n    atomic {", "inline conn_release(s, who) {\n    {", RUN
@@ -236,13 +238,11 @@ CONNECTION_MISTAKES = {
     ),
     "who parks does not look at stopping": (RELEASE, RELEASE.replace("stopping", "false"), STOP),
     "who looks at stopping does not claim": (
-        "        claim_parked(s, who);\n        if\n        :: ok -> broken",
+        "        claim_parked(s, who, GEN(word[s]) == gen);\n        if\n        :: ok -> broken",
         "        ok = true;\n        if\n        :: ok -> broken",
         STOP,
     ),
-    "who parks may be overtaken by a close": (
-        "#define GIL_FREE !gil", "#define GIL_FREE true", STOP
-    ),
+    "who parks claims again whatever is in the place": ("(s, who, GEN(word[s]) == gen)", "(s, who, WHATEVER)", STOP),
     "stop does not wake the leader": (STOPS + "    wake = true;\n", STOPS, STOP),
 }
 
