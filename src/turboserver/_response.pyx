@@ -152,9 +152,14 @@ cdef bint has_no_length(Channel channel):
     return channel is not None and (channel.status == 204 or 100 <= channel.status < 200)
 
 
-cdef bint is_unwanted(handler, Channel channel) except -1:
-    """Whether it is an interim answer, to a client of HTTP/1.0 (RFC 9110, 15.2)."""
-    return 100 <= channel.status < 200 and getattr(handler, "request_version", "") == "HTTP/1.0"
+cdef bint is_left_out(handler, Channel channel) except -1:
+    """Whether it is an interim answer, to a client of HTTP/1.0 (RFC 9110, 15.2). Then what
+    is written behind it, up to the answer, is left out, too."""
+    if not (100 <= channel.status < 200 and getattr(handler, "request_version", "") == "HTTP/1.0"):
+        return False
+    channel.answered = False
+    channel.mute = MUTE_INTERIM
+    return True
 
 
 cdef bint is_draining(handler):
@@ -407,7 +412,7 @@ cdef bint end_listed(handler) except -1:
     wfile = handler.wfile
     channel = writing_channel(handler)
     if has_no_length(channel):
-        if is_unwanted(handler, channel):
+        if is_left_out(handler, channel):
             attrs["_headers_buffer"] = []
             return True
         lines = without_length(lines)
@@ -457,7 +462,7 @@ def end_headers(self):
             end_by_original(self)
         return
     if has_no_length(conn):
-        if is_unwanted(self, conn):
+        if is_left_out(self, conn):
             conn.head.len = 0
             return
         drop_length(conn)
@@ -478,7 +483,7 @@ cdef int end_by_original(handler) except -1:
     if has_no_length(channel):
         lines = getattr(handler, "_headers_buffer", None)
         if type(lines) is list:
-            if is_unwanted(handler, channel):
+            if is_left_out(handler, channel):
                 (<list>lines).clear()
                 return 0
             (<list>lines)[:] = without_length(lines)

@@ -35,8 +35,9 @@ class Handler(http_server.BaseHTTPRequestHandler):
                 if what == "write":
                     self.wfile.write(*arguments)
                 elif what == "header":
+                    # Before: a Connection that is no string is added, and then an AttributeError, as in the original.
+                    self.lines.append("{}: {}".format(*arguments).encode("latin-1", "replace"))
                     self.send_header(*arguments)
-                    self.lines.append("{}: {}".format(*arguments).encode("latin-1"))
                 else:
                     getattr(self, what)(*arguments)
             except (ValueError, TypeError, AttributeError, OverflowError, LookupError) as error:
@@ -99,6 +100,8 @@ def check_head(program, answer):
         return
     head = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
     before = calls[:calls.index("end_headers")]
+    if "write" in before:  # what a handler writes by itself is its own
+        return
     assert len(head) <= 3 + before.count("header"), head
     for line in head[3:]:
         assert line in Handler.lines, line

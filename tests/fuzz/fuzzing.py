@@ -21,6 +21,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -62,13 +63,13 @@ def why_not_c():
     """Why the targets in C cannot be built here; None if they can."""
     if shutil.which(CLANG[0]) is None:
         return f"no {CLANG[0]} on PATH"
-    BUILD.mkdir(parents=True, exist_ok=True)
-    source, program = BUILD / "probe.c", BUILD / "probe"
-    source.write_text("int LLVMFuzzerTestOneInput(const char *p, long n) { return p == 0 && n; }\n")
-    built = run([*CLANG, f"-fsanitize=fuzzer,{SANITIZE}", source, "-o", program])
-    if built.returncode != 0:
-        return f"{CLANG[0]} has no -fsanitize=fuzzer,{SANITIZE} here"
-    ran = run([program, "-runs=1"])
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder) / "probe.c", Path(folder) / "probe"
+        source.write_text("int LLVMFuzzerTestOneInput(const char *p, long n) { return p == 0 && n; }\n")
+        built = run([*CLANG, f"-fsanitize=fuzzer,{SANITIZE}", source, "-o", program])
+        if built.returncode != 0:
+            return f"{CLANG[0]} has no -fsanitize=fuzzer,{SANITIZE} here"
+        ran = run([program, "-runs=1"])
     return None if ran.returncode == 0 else f"a program with -fsanitize=fuzzer,{SANITIZE} does not run here"
 
 
