@@ -146,7 +146,9 @@ def test_values_are_asked_once():
 def calling(name):
     """A hook that notes its call and goes on to the class's own."""
     def hook(self, *args, **kwargs):
-        self.noted.append((name, [str(arg) for arg in args], sorted(kwargs)))
+        # The two servers do not say it in the same second.
+        texts = ["the date" if args[0] == "Date" and arg is args[-1] else str(arg) for arg in args]
+        self.noted.append((name, texts, sorted(kwargs)))
         return getattr(type(self), name)(self, *args, **kwargs)
 
     return hook

@@ -1,6 +1,8 @@
 """The end of a server: shutdown(), SIGTERM and server_close() lose no request that was read, say so in the answer, and
 do not wait for ever. In both native lanes, with threads and without.
 """
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -79,7 +81,8 @@ def test_the_answer_under_way_is_the_last(lane, server_class):
 
 
 def test_kept_connections_end(lane, server_class):
-    """One that waits between requests: nothing was read of it, so it closes, without an error."""
+    """One that waits between requests: nothing was read of it, so it closes, without an error. In a thread of the
+    blocking lane it is served on, as in the original, and its next answer is the last."""
     held = Held()
     held.go()
     server = make(server_class, held)
@@ -87,4 +90,204 @@ def test_kept_connections_end(lane, server_class):
         client.request()
         server.shutdown()
         server.server_close()
+        if lane == "blocking" and server_class == "ThreadingHTTPServer":
+            assert client.request().get("Connection") == "close"
         assert client.at_eof()
+
+
+def test_requests_that_were_read_are_answered(lane, server_class):
+    """Those that came in one packet: each, in order, and only the last says that it is."""
+    held = Held()
+    server = make(server_class, held)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with connect(server) as sock:
+        sock.sendall(REQUEST * 5)
+        wait_until(lambda: held.entered == 1, "the first handler")
+        stop = threading.Thread(target=server.shutdown)
+        stop.start()
+        wait_until(lambda: server._turbo_draining, "shutdown()")
+        held.go()
+        stop.join(DEADLINE)
+        thread.join(DEADLINE)
+        server.server_close()
+        answer = read_until_eof(sock).lower()
+        assert answers(answer) == 5
+        assert answer.count(CLOSE) == 1 and CLOSE in answer[answer.rindex(b"http/1.1 200"):]
+    assert not thread.is_alive()
+
+
+def test_connections_in_many_threads_are_answered(lane):
+    held = Held()
+    server = make("ThreadingHTTPServer", held, daemon_threads=False)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    socks = [connect(server) for _ in range(20)]
+    try:
+        for sock in socks:
+            sock.sendall(REQUEST)
+        wait_until(lambda: held.entered == 20, "all handlers")
+        server.shutdown()
+        closer = threading.Thread(target=server.server_close)
+        closer.start()      # waits for the handlers
+        time.sleep(0.1)
+        assert closer.is_alive()
+        held.go()
+        for sock in socks:
+            answer = read_until_eof(sock)
+            assert answers(answer) == 1 and CLOSE in answer.lower()
+        closer.join(DEADLINE)
+        assert not closer.is_alive() and not thread.is_alive()
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def test_nobody_is_accepted_any_more(lane, server_class):
+    held = Held()
+    held.go()
+    server = make(server_class, held)
+    with serving(server):
+        server.shutdown()
+        address = server.server_address
+        server.server_close()
+        with pytest.raises(OSError):
+            connect(address).close()
+
+
+@contextlib.contextmanager
+def held_in_a_body(**attributes):
+    """A server whose only handler waits for the rest of a body that does not come; what it raises is in the list."""
+    entered, raised = threading.Event(), []
+
+    class Reading:
+        def do_GET(self, handler):
+            entered.set()
+            try:
+                handler.rfile.read()
+            except OSError as error:
+                raised.append(error)
+                raise
+
+    server = make("ThreadingHTTPServer", Reading(), daemon_threads=False, handle_error=lambda *arguments: None,
+                  **attributes)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with connect(server) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        assert entered.wait(DEADLINE)
+        yield server, sock, raised
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+def test_a_deadline_ends_the_rest():
+    """A handler that waits for its client: the connection is shut, so that it fails."""
+    with held_in_a_body(turbo_shutdown_timeout=0.3) as (server, sock, raised):
+        server.shutdown()
+        assert not raised
+        server.server_close()
+        assert raised and answers(read_until_eof(sock)) == 0
+
+
+def test_server_close_alone_ends_it_too():
+    """server_close() while serve_forever() runs: as the two."""
+    with held_in_a_body(turbo_shutdown_timeout=0.3) as (server, sock, raised):
+        server.server_close()
+        assert raised and answers(read_until_eof(sock)) == 0
+        server.shutdown()
+
+
+# ---- SIGTERM -------------------------------------------------------------------
+
+PROGRAM = """
+import os, signal, sys, time
+from turboserver.http import server as http_server
+
+class Handler(http_server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *arguments):
+        pass
+    def do_GET(self):
+        os.write(1, b"entered\\n")
+        if self.path == "/deaf":
+            while not server._turbo_draining:
+                time.sleep(0.01)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            time.sleep(1000)
+        if self.path == "/hangs":
+            self.rfile.read()
+            time.sleep(1000)
+        if self.path == "/slow":
+            os.read(0, 1)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+class Server(getattr(http_server, sys.argv[1])):
+    turbo_shutdown_timeout = float(sys.argv[2])
+
+server = Server(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+print("not reached")
+"""
+
+
+@contextlib.contextmanager
+def process(server_class, timeout=DEADLINE):
+    """Yields the process of PROGRAM and its address; its handlers say "entered", and wait for a line at /slow."""
+    started = subprocess.Popen([sys.executable, "-c", PROGRAM, server_class, str(timeout)],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield started, ("127.0.0.1", int(started.stdout.readline()))
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def get(path):
+    return b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+class TestTermination:
+    def test_what_was_read_is_answered(self, lane, server_class):
+        with process(server_class) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/slow") + get(b"/") * 3)
+            assert started.stdout.readline() == b"entered\n"
+            for _ in range(2):
+                started.send_signal(signal.SIGTERM)
+                time.sleep(0.1)
+            assert started.poll() is None
+            started.stdin.write(b"x")
+            started.stdin.flush()
+            answer = read_until_eof(sock).lower()
+            assert answers(answer) == 4
+            assert answer.count(CLOSE) == 1 and CLOSE in answer[answer.rindex(b"http/1.1 200"):]
+            assert started.wait(DEADLINE) == -signal.SIGTERM
+            assert started.stdout.read() == b"entered\n" * 3 and started.stderr.read() == b""
+
+    def test_kept_connections_do_not_hold_it(self, lane, server_class):
+        with process(server_class) as (started, address), Client(address) as client:
+            client.request()
+            before = time.monotonic()
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(DEADLINE) == -signal.SIGTERM
+            assert client.at_eof()
+            assert time.monotonic() - before < DEADLINE
+
+    def test_a_deadline_ends_the_rest(self, lane, server_class):
+        with process(server_class, 0.3) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/hangs"))
+            assert started.stdout.readline() == b"entered\n"
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(DEADLINE) == -signal.SIGTERM
+
+    def test_a_main_thread_that_takes_no_signals_ends_too(self, lane):
+        with process("HTTPServer", 0.3) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/deaf"))
+            assert started.stdout.readline() == b"entered\n"
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(DEADLINE) == -signal.SIGKILL

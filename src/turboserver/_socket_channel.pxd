@@ -27,6 +27,7 @@ cdef class SocketChannel(Channel):
     cdef ts_cork cork           # the writer's
     cdef bint corked            # ... may be held
 
+    cdef int end_input(self) except -1
     cdef Py_ssize_t receive_some(self) except -2
     cdef Py_ssize_t wait_for_more(self) except -2
     cdef Py_ssize_t refill_by_asking(self) except -2

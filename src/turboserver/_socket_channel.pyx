@@ -9,7 +9,7 @@ What may not live here: file semantics (_stream.pyx), what a request means.
 
 import http.server
 import os
-from socket import AF_INET, AF_INET6, SHUT_RD, SHUT_WR, SOCK_STREAM
+from socket import AF_INET, AF_INET6, SHUT_RD, SHUT_WR, SOCK_STREAM, socket as plain_socket
 
 from libc.errno cimport EAGAIN, EBADF, EINTR
 from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
@@ -73,11 +73,8 @@ def end_idle(server):
     """The server ends: for connections of its that wait for a request the stream has ended."""
     cdef SocketChannel reader
     for reader in list(WAITING):
-        if reader.server is server and reader.sock is not None:
-            try:
-                reader.sock.shutdown(SHUT_RD)
-            except OSError:
-                pass    # it has ended anyway
+        if reader.server is server:
+            reader.end_input()
 
 
 def channels(sock, plain, handler):
@@ -154,9 +151,22 @@ cdef class SocketChannel(Channel):
             return self.receive_some()
         WAITING.add(self)
         try:
+            if getattr(self.server, "_turbo_idle_ends", False) is True:
+                self.end_input()    # end_idle() has not seen this one
             return self.receive_some()
         finally:
             WAITING.discard(self)
+
+    cdef int end_input(self) except -1:
+        """What is here may still be read, then the stream ends."""
+        sock = self.sock
+        if sock is not None:
+            try:
+                # Not the method of an SSLSocket, which forgets that it is one.
+                (plain_socket if isinstance(sock, plain_socket) else type(sock)).shutdown(sock, SHUT_RD)
+            except OSError:
+                pass    # it has ended anyway
+        return 0
 
     cdef Py_ssize_t receive_some(self) except -2:
         # Between requests there is nothing to read: waiting at once saves two system calls.

@@ -11,6 +11,7 @@ too: the modules' functions are also called with objects of the original classes
 What may not live here: work per byte; anything about HTTP.
 """
 
+import _thread
 import os
 import signal
 import socket
@@ -51,6 +52,8 @@ class BaseServer(_original.BaseServer):
     _turbo_engine = None
     _turbo_waker = None
     _turbo_draining = False     # what is answered now is the last of its connection
+    _turbo_idle_ends = False    # in the blocking lane: who waits for a request finds the end of the stream
+    _turbo_loop_handles = True  # handlers hold up serve_forever()
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
@@ -58,13 +61,14 @@ class BaseServer(_original.BaseServer):
 
         SIGTERM, where the program has not said what it means: no more connections are
         accepted, the requests that have been read are answered, within
-        turbo_shutdown_timeout; then it ends the process, as it would have at once.
+        turbo_shutdown_timeout; then it ends the process, as it would have at once. A second
+        SIGTERM changes nothing.
         """
         lane = lanes.decide(self).lane
         if lane == lanes.COMPATIBLE:
             return _original.BaseServer.serve_forever(self, poll_interval)
         self._BaseServer__is_shut_down.clear()
-        self._turbo_draining = False
+        self._turbo_draining = self._turbo_idle_ends = False
         terminated = _Terminated(self)
         try:
             if self._turbo_waker is None:
@@ -82,6 +86,8 @@ class BaseServer(_original.BaseServer):
     def shutdown(self):
         """Stop serve_forever() and wait until it has returned. From another thread."""
         self._turbo_ask_to_stop()
+        if self._turbo_loop_handles:
+            self._turbo_end_idle()
         self._BaseServer__is_shut_down.wait()
 
     def _turbo_ask_to_stop(self):
@@ -94,6 +100,11 @@ class BaseServer(_original.BaseServer):
         engine = self._turbo_engine
         if engine is not None:
             engine.drain()
+
+    def _turbo_end_idle(self):
+        """Let the handlers of the blocking lane that wait for a request end."""
+        self._turbo_idle_ends = True
+        end_idle(self)
 
     def _turbo_finish(self, timeout):
         """After serve_forever(): wait until what has been read is answered, for `timeout`
@@ -171,7 +182,7 @@ class _Terminated:
     def __init__(self, server):
         self._server = server
         self._pid = os.getpid()
-        self._came = False
+        self._came = self._overdue = False
         self._ours = False
 
     def __enter__(self):
@@ -184,10 +195,24 @@ class _Terminated:
         pass
 
     def _note(self, number, frame):
-        if os.getpid() != self._pid:    # a child that a handler has forked
+        if self._overdue or os.getpid() != self._pid:   # or a child that a handler has forked
             self._die()
+        if self._came:
+            return
         self._came = True
         self._server._turbo_ask_to_stop()
+        self._server._turbo_end_idle()
+        if self._server.turbo_shutdown_timeout is not None:
+            # Not threading's: what this interrupts may hold its locks.
+            _thread.start_new_thread(self._insist, (self._server.turbo_shutdown_timeout,))
+
+    def _insist(self, timeout):
+        """In a thread: the deadline, also for a handler that runs in the main thread."""
+        time.sleep(timeout)
+        self._overdue = True
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        time.sleep(1.0)
+        os.kill(self._pid, signal.SIGKILL)      # it sits in foreign code that does not look at signals
 
     def end(self):
         """What has been read is answered; then the signal does what it does."""
@@ -271,6 +296,7 @@ class ThreadingMixIn(_original.ThreadingMixIn):
 
     turbo_max_threads = 16000
     _turbo_running = 0
+    _turbo_loop_handles = False
 
     def process_request(self, request, client_address):
         """Start a thread that runs process_request_thread()."""
@@ -310,8 +336,6 @@ class ThreadingMixIn(_original.ThreadingMixIn):
     def _turbo_finish(self, timeout):
         BaseServer._turbo_finish(self, timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        if accelerated:
-            end_idle(self)
         while self._turbo_running > 0 and (end is None or time.monotonic() < end):
             time.sleep(0.02)
 
@@ -395,6 +419,8 @@ if hasattr(os, "fork"):
     class ForkingMixIn(_original.ForkingMixIn):
         """socketserver.ForkingMixIn: a child process a connection. Nothing of an engine
         that runs in the parent runs in the child (_engine.pyx)."""
+
+        _turbo_loop_handles = False
 
     class ForkingUDPServer(ForkingMixIn, _original.ForkingUDPServer, UDPServer):
         """A child process a datagram."""
