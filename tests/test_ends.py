@@ -198,6 +198,31 @@ def test_server_close_alone_ends_it_too():
         server.shutdown()
 
 
+def test_shutdown_does_not_cut_a_conversation(lane):
+    """What a handler that is no HTTP handler waits for is its own: shutdown() waits for it, as in the original."""
+    module = load_backend("turboserver").socketserver
+
+    class Echo(module.StreamRequestHandler):
+        def handle(self):
+            for line in self.rfile:
+                self.wfile.write(line)
+
+    server = module.TCPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with connect(server) as sock:
+        sock.sendall(b"one\n")
+        assert sock.recv(100) == b"one\n"
+        stop = threading.Thread(target=server.shutdown)
+        stop.start()
+        wait_until(lambda: server._turbo_draining, "shutdown()")
+        sock.sendall(b"two\n")
+        assert sock.recv(100) == b"two\n"
+        assert stop.is_alive()
+    stop.join(DEADLINE)
+    ended(server, thread)
+
+
 # ---- SIGTERM -------------------------------------------------------------------
 
 PROGRAM = """

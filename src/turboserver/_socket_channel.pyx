@@ -67,11 +67,14 @@ def register_loop(*functions):
 
 # Readers that wait for a request of which nothing is here.
 cdef set WAITING = set()
+cdef bint ENDING = False    # some server has ended
 
 
 def end_idle(server):
     """The server ends: for connections of its that wait for a request the stream has ended."""
+    global ENDING
     cdef SocketChannel reader
+    ENDING = True
     for reader in list(WAITING):
         if reader.server is server:
             reader.end_input()
@@ -151,7 +154,7 @@ cdef class SocketChannel(Channel):
             return self.receive_some()
         WAITING.add(self)
         try:
-            if getattr(self.server, "_turbo_idle_ends", False) is True:
+            if ENDING and getattr(self.server, "_turbo_idle_ends", False) is True:
                 self.end_input()    # end_idle() has not seen this one
             return self.receive_some()
         finally:

@@ -53,7 +53,7 @@ class BaseServer(_original.BaseServer):
     _turbo_waker = None
     _turbo_draining = False     # what is answered now is the last of its connection
     _turbo_idle_ends = False    # in the blocking lane: who waits for a request finds the end of the stream
-    _turbo_loop_handles = True  # handlers hold up serve_forever()
+    _turbo_ends_idle = False    # so that shutdown() does not wait for a client that asks nothing
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
@@ -86,7 +86,7 @@ class BaseServer(_original.BaseServer):
     def shutdown(self):
         """Stop serve_forever() and wait until it has returned. From another thread."""
         self._turbo_ask_to_stop()
-        if self._turbo_loop_handles:
+        if self._turbo_ends_idle:
             self._turbo_end_idle()
         self._BaseServer__is_shut_down.wait()
 
@@ -296,7 +296,7 @@ class ThreadingMixIn(_original.ThreadingMixIn):
 
     turbo_max_threads = 16000
     _turbo_running = 0
-    _turbo_loop_handles = False
+    _turbo_ends_idle = False
 
     def process_request(self, request, client_address):
         """Start a thread that runs process_request_thread()."""
@@ -420,7 +420,7 @@ if hasattr(os, "fork"):
         """socketserver.ForkingMixIn: a child process a connection. Nothing of an engine
         that runs in the parent runs in the child (_engine.pyx)."""
 
-        _turbo_loop_handles = False
+        _turbo_ends_idle = False
 
     class ForkingUDPServer(ForkingMixIn, _original.ForkingUDPServer, UDPServer):
         """A child process a datagram."""
