@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #define LINUX_CALLS 1
 #include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/sendfile.h>
 #else
 #define LINUX_CALLS 0
 #endif
@@ -196,6 +198,52 @@ ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b, size_t blen)
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
 
     return send_message(fd, &msg);
+}
+
+#if LINUX_CALLS
+static ssize_t send_file(int fd, int file, int64_t offset, size_t len)
+{
+    off_t at = offset;
+    return sendfile(fd, file, &at, len);
+}
+#elif defined(__APPLE__)
+static ssize_t send_file(int fd, int file, int64_t offset, size_t len)
+{
+    off_t taken = (off_t)len;
+    if (sendfile(file, fd, offset, &taken, NULL, 0) == 0 || taken > 0)
+        return (ssize_t)taken;
+    return -1;
+}
+#else
+static ssize_t send_file(int fd, int file, int64_t offset, size_t len)
+{
+    (void)fd, (void)file, (void)offset, (void)len;
+    errno = ENOSYS;
+    return -1;
+}
+#endif
+
+ssize_t ts_send_file(int fd, int file, int64_t offset, size_t len)
+{
+    bool was;
+    ssize_t n = ts_set_nonblock(fd, true, &was);
+
+    if (n < 0)
+        return n;
+    do
+        n = send_file(fd, file, offset, len);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = failure();
+    if (!was)
+        (void)ts_set_nonblock(fd, false, NULL);
+    return n;
+}
+
+int64_t ts_file_size(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) ? (int64_t)status.st_size : -1;
 }
 
 /* ---- Waiting ---- */

@@ -60,6 +60,15 @@ ssize_t ts_send(int fd, const void *buf, size_t len);
 ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b,
                  size_t blen);
 
+/* Sends len octets of a file, from offset on, without copying them. The number that the
+ * kernel took, 0 at the file's end, or -errno: -EAGAIN; -EINVAL, -ENOSYS, ... if this
+ * file, or any, cannot be sent so, and nothing was. Needs O_NONBLOCK for the time of
+ * the call, so nobody else may use the descriptor meanwhile. */
+ssize_t ts_send_file(int fd, int file, int64_t offset, size_t len);
+
+/* The size of a regular file; -1 if it is none. */
+int64_t ts_file_size(int fd);
+
 /* Its close() resets the connection, and drops what was not sent or taken. */
 void ts_set_reset(int fd);
 

@@ -1,7 +1,9 @@
 """Differential: wsgiref.simple_server: environ, start_response, write, and applications that misbehave.
 
 Every case serves one application with make_server() of both backends and compares the complete answer, the log
-and what the application saw of its environment.
+and what the application saw of its environment. Ours serves it twice: natively, where an answer may be framed otherwise
+and connections are kept (so its body and its other headers are compared), and with a method overridden, where the
+answer has to be the original's, octet for octet.
 """
 import contextlib
 import io
@@ -12,17 +14,24 @@ import wsgiref.validate
 import pytest
 
 from differential import Observation, judge, normalise_answer, normalise_log
-from support import exchange, has_turboserver, load_backend, serving
+from support import ResponseReader, connect, exchange, has_turboserver, load_backend, serving
 
 GET = b"GET /path%20x/y?q=1&r=%2F HTTP/1.1\r\nHost: a:80\r\nX-One: 1\r\nx-one: 2\r\nCookie: c=d\r\n\r\n"
 POST = (b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Type: text/x; y=z\r\nContent-Length: 10\r\n\r\n"
         b"line\nrest\n")
 
 
+def handler_of(backend):
+    """A handler class that is not answered natively."""
+    original = backend.simple_server.WSGIRequestHandler
+    return type("Handler", (original,), {"get_environ": lambda self: original.get_environ(self)})
+
+
 def observe(backend, app, data):
     seen, stderr = [], io.StringIO()
     with contextlib.redirect_stderr(stderr):
-        server = backend.simple_server.make_server("127.0.0.1", 0, lambda *args: app(seen, *args))
+        server = backend.simple_server.make_server("127.0.0.1", 0, lambda *args: app(seen, *args),
+                                                   handler_class=handler_of(backend))
         with serving(server):
             answer = exchange(server, data).replace(str(server.server_port).encode(), b"PORT")
     return Observation(normalise_answer(answer), normalise_log(stderr.getvalue()), seen)
@@ -35,11 +44,34 @@ def assert_same(case, app, data):
     judge(case, reference, observe(load_backend("turboserver"), app, data))
 
 
+#: How a native answer may say where it ends, and whether the connection does.
+FRAMING = {"content-length", "transfer-encoding", "connection"}
+
+
+def observe_message(backend, app, data):
+    """Of the first answer to `data`: status, reason, headers but for FRAMING, body; and what the application saw."""
+    seen, stderr = [], io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        server = backend.simple_server.make_server("127.0.0.1", 0, lambda *args: app(seen, *args))
+        with serving(server), connect(server) as sock:
+            sock.sendall(data)
+            try:
+                answer = ResponseReader(sock).read(data.split()[0].decode())
+            except EOFError as error:   # the end of an answer that the application did not finish
+                return str(error).partition(":")[0], seen
+    headers = [(name, value.replace(str(server.server_port), "PORT")) for name, value in answer.headers if name.lower() not in FRAMING | {"date"}]
+    return answer.status, answer.reason, headers, answer.body, seen[:3]
+
+
 APPS = {}
 
 
 def app(function):
-    APPS[function.__name__.replace("_", " ")] = function
+    def with_headers_of_its_own(*args):
+        del TEXT[1:]        # wsgiref adds to the list that it is given
+        return function(*args)
+
+    APPS[function.__name__.replace("_", " ")] = with_headers_of_its_own
     return function
 
 
@@ -197,7 +229,7 @@ def environment(seen, environ, start_response):
     shown["SERVER_PORT"] = shown["SERVER_PORT"].isdigit()
     seen.append(sorted(shown.items()))
     seen.append({name: environ[name] for name in sorted(environ) if name.startswith("wsgi.")
-                 and isinstance(environ[name], (str, bool, tuple))})
+                 and isinstance(environ[name], (str, bool, tuple)) and name != "wsgi.input_terminated"})
     seen.append((wsgiref.util.shift_path_info(environ), environ["SCRIPT_NAME"], environ["PATH_INFO"]))
     start_response("200 OK", TEXT)
     return [b"ok"]
@@ -238,6 +270,27 @@ def test_applications(name, stream):
 def test_environment(stream):
     case = "content of HEAD" if stream == "head" else f"environment {stream}"
     assert_same("wsgi/" + case, APPS["environment"], STREAMS[stream])
+
+
+#: What is otherwise natively, and tested elsewhere: an answer that the application does not finish is cut off, not
+#: ended; more than its Content-Length is dropped; no content where there can be none.
+OTHERWISE = {"raises while iterating", "write callable"}
+
+
+@pytest.mark.skipif(not has_turboserver(), reason="there is nothing native to compare")
+@pytest.mark.parametrize("stream", ("get", "post", "http/1.0"))
+@pytest.mark.parametrize("name", [pytest.param(name.replace("_", " "), id=name.replace(" ", "-")) for name in APPS
+                                  if name.replace("_", " ") not in OTHERWISE])
+def test_applications_natively(name, stream):
+    reference = observe_message(load_backend("stdlib"), APPS[name], STREAMS[stream])
+    assert observe_message(load_backend("turboserver"), APPS[name], STREAMS[stream]) == reference
+
+
+@pytest.mark.skipif(not has_turboserver(), reason="there is nothing native to compare")
+@pytest.mark.parametrize("stream", ("get", "post", "http/1.0", "no path", "two"))
+def test_environment_natively(stream):
+    reference = observe_message(load_backend("stdlib"), APPS["environment"], STREAMS[stream])
+    assert observe_message(load_backend("turboserver"), APPS["environment"], STREAMS[stream]) == reference
 
 
 REFUSALS = {

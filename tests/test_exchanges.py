@@ -17,7 +17,7 @@ import exchanges
 from support import load_backend, serving
 
 #: The lanes that the corpus is played to, and how many cuts of a file are made there, about.
-LANES = {"reactor": 1500, "blocking": 500, "compatible": 500, "wsgi": 500}
+LANES = {"reactor": 1500, "blocking": 500, "compatible": 500, "wsgi": 500, "wsgiref": 100}
 LONG = os.environ.get("TURBOSERVER_LONG") == "1"
 
 #: Fewer cases than these mean that the corpus was not found, or not read.
@@ -223,7 +223,7 @@ def application(environ, start_response):
 
 def make_server(lane, decode):
     backend = load_backend("turboserver")
-    if lane != "wsgi":
+    if not lane.startswith("wsgi"):
         return backend.http_server.ThreadingHTTPServer(("127.0.0.1", 0), make_handler(backend, decode))
 
     class Handler(backend.simple_server.WSGIRequestHandler):
@@ -232,6 +232,11 @@ def make_server(lane, decode):
         def log_message(self, *arguments):
             pass
 
+    if lane == "wsgiref":
+        def get_environ(self):
+            return backend.simple_server.WSGIRequestHandler.get_environ(self)
+
+        Handler.get_environ = get_environ   # and so wsgiref.handlers is asked
     return backend.simple_server.make_server("127.0.0.1", 0, application, backend.simple_server.ThreadingWSGIServer,
                                              Handler)
 

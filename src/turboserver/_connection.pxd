@@ -40,6 +40,8 @@ cdef class Connection(Channel):
     # The present request. None: not asked for yet.
     cdef Stage stage
     cdef bint close_connection
+    cdef bint lazy_continue         # "100 Continue" waits until the body is waited for
+    cdef bint continue_due          # ... and does
     cdef uint32_t key               # the predictor's
     cdef object command
     cdef object path
@@ -63,6 +65,7 @@ cdef class Connection(Channel):
     cdef int keep_supplied(self) except -1
     cdef int to_list(self) except -1
     cdef int wait_writable(self, unsigned stalls) except -1
+    cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1
     cdef int flush_last(self) except -1
     cdef int send_head(self) except -1
     cdef int take_head(self) except -1

@@ -15,12 +15,13 @@ they hold the GIL. What may not live here: the event loop (_engine.pyx), parsing
 (_request.pyx), response lines (_response.pyx).
 """
 
+import os
 from socket import socket as Socket
 
 from cpython.dict cimport PyDict_Contains, PyDict_SetItem
 from cpython.ref cimport PyObject, Py_REFCNT
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.errno cimport EAGAIN, EBADF
+from libc.errno cimport EAGAIN, EBADF, EINVAL, ENOSYS, EOPNOTSUPP
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from turboserver._channel cimport Channel, MUTE_NOT, body_error, speaks, os_error, wait_ready
@@ -95,6 +96,11 @@ cdef class Connection(Channel):
         return self.timeout_ns
 
     cdef int settle(self) except -1:
+        if self.continue_due:
+            self.continue_due = False
+            if not self.answered:
+                self.send_all(b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+                self.answered = False
         return self.flush()
 
     cdef bint wait_readable(self) except -1:
@@ -196,6 +202,41 @@ cdef class Connection(Channel):
             self.wait_writable(waits)
             waits += 1
         return 0
+
+    cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1:
+        """Send up to n octets of a regular file, from offset on: how many; fewer if it is
+        shorter. TimeoutError, OSError."""
+        cdef int64_t end = offset + n
+        cdef int64_t at = offset
+        cdef ssize_t got
+        cdef int fd
+        cdef unsigned waits = 0
+        self.flush()
+        self.answered = True
+        while at < end:
+            fd = self.handle()
+            with nogil:
+                got = ts_send_file(fd, file, at, <size_t>(end - at))
+            if got > 0:
+                at += got
+                waits = 0
+            elif got == 0:
+                break
+            elif got == -EAGAIN:
+                self.wait_writable(waits)
+                waits += 1
+            elif at == offset and got in (-EINVAL, -ENOSYS, -EOPNOTSUPP):
+                while at < end:     # not that way, then
+                    block = os.pread(file, min(end - at, TS_OUT_GATHER), at)
+                    if not block:
+                        break
+                    self.send_all(<char *>(<bytes>block), len(block))
+                    at += len(block)
+                break
+            else:
+                self.c.broken = True
+                raise os_error(<int>-got)
+        return at - offset
 
     cdef int flush_last(self) except -1:
         """The server ends: what is left of the answer gets a bounded time to leave."""
@@ -302,6 +343,7 @@ cdef class Connection(Channel):
         self.forget_request()
         self.begin_head()
         self.close_connection = True
+        self.continue_due = False
         self.stage = STAGE_FRESH if self.c.scan == TS_SCAN_COMPLETE else STAGE_GENERAL
         return 0
 

@@ -24,6 +24,7 @@ cdef class Dispatcher:
     cdef Connection connection_for(self, ts_conn *c)
     cdef int make_handler(self, Connection conn) except -1
     cdef bint handle(self, Connection conn, ts_task task, bint first)
+    cdef bint answer_natively(self, Connection conn) except -1
     cdef int run_plain(self, Connection conn) except -1
     cdef int too_slow(self, Connection conn) except -1
     cdef bint verified(self, Connection conn)

@@ -22,6 +22,7 @@ from turboserver._address cimport address_of
 from turboserver._connection cimport (
     Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, set_latest, shadows,
 )
+from turboserver._gateway cimport run as run_gateway, serves
 from turboserver._handlers cimport HandlerInfo, nanoseconds, study
 from turboserver._native cimport *
 from turboserver._request cimport parse_plain, refuse_for
@@ -39,7 +40,9 @@ cdef object original_handle_one_request = http.server.BaseHTTPRequestHandler.han
 
 cdef dict METHODS = {}      # octets of a method -> "do_" + method; bounded
 cdef object MISSING = object()
-# What may be assigned on a handler object and matters to finish().
+# What may be assigned on a handler object and matters to a gateway.
+cdef tuple GATEWAY_NAMES = ("rfile", "wfile", "handle", "parse_request", "get_environ", "get_stderr")
+# ... and to finish().
 cdef tuple FINISH_NAMES = ("rfile", "wfile", "finish")
 
 
@@ -155,9 +158,10 @@ cdef class Dispatcher:
                 self.too_slow(conn)
                 return False
             if info.oneshot:
-                conn.handler.handle()
-                return False
-            if conn.stage == STAGE_FRESH:
+                if conn.stage != STAGE_FRESH or not self.answer_natively(conn):
+                    conn.handler.handle()
+                    return False
+            elif conn.stage == STAGE_FRESH:
                 self.run_plain(conn)
             else:
                 original_handle_one_request(conn.handler)
@@ -192,6 +196,17 @@ cdef class Dispatcher:
             except BaseException:
                 self.failed(conn)           # the program's MessageClass, for one
             conn.stage = STAGE_NONE
+
+    cdef bint answer_natively(self, Connection conn) except -1:
+        """A WSGI request, if nothing of how it is answered is overridden. False, with
+        nothing done, if it is the handler's."""
+        if (not serves(conn.info) or conn.c.req.form == TS_TARGET_AUTHORITY
+                or shadows(conn, GATEWAY_NAMES)):
+            return False
+        conn.lazy_continue = True
+        if parse_plain(conn):
+            run_gateway(conn, conn.info)
+        return True
 
     cdef int run_plain(self, Connection conn) except -1:
         """BaseHTTPRequestHandler.handle_one_request for a plain head."""

@@ -44,6 +44,13 @@ cdef class HandlerInfo(ResponseInfo):
     cdef bint plain_init            # made without running __init__
     cdef bint forwards_request      # __init__ may look at the request argument
     cdef bint oneshot               # one request a connection, by handle()
+    cdef bint gateway               # ... or any number, by _gateway.pyx
+    cdef bint gateway_logs          # turbo_log, turbo_os_environ, turbo_underscores
+    cdef bint gateway_os_environ
+    cdef bint gateway_underscores
+    cdef dict template              # the part of the environ that no request has a say in
+    cdef object template_of         # ... made of this os_environ
+    cdef Py_ssize_t template_size   # ... when it was of that size
     cdef bint hooks_parse           # parse_request is overridden
     cdef bint http11                # protocol_version >= "HTTP/1.1"
     cdef bint asks_protocol         # protocol_version is no plain str: each handler is asked
@@ -56,6 +63,7 @@ cdef class HandlerInfo(ResponseInfo):
     cdef object find_method(self, name)
 
 
+cdef unsigned type_version(object cls)
 cdef HandlerInfo study(object server, object factory)
 cdef ResponseInfo response_info(object cls)
 cdef Rules present_rules(object cls)

@@ -10,6 +10,7 @@ What may not live here: which overrides decide a lane (lanes.py).
 
 import http.server
 import socketserver
+import sys
 from types import FunctionType
 
 from libc.stdint cimport int64_t
@@ -27,6 +28,12 @@ cdef extern from *:
     }
     """
     unsigned ts_type_version(object cls)
+
+
+cdef unsigned type_version(object cls):
+    """Another one when anything about the class is another; 0: it has none."""
+    getattr(cls, "__doc__", None)   # a look-up gives the type a version
+    return ts_type_version(cls)
 
 
 # Inits that only pass the request on, or keep it as BaseRequestHandler's does.
@@ -133,6 +140,12 @@ cdef int64_t nanoseconds(object seconds) except -2:
     return -1 if seconds is None else <int64_t>(<double>seconds * 1e9)
 
 
+# What of WSGIRequestHandler says what an application sees.
+cdef tuple GATEWAY_HOOKS = ("get_environ", "get_stderr")
+if sys.version_info < (3, 13):
+    GATEWAY_HOOKS += ("address_string",)    # REMOTE_HOST
+
+
 cdef HandlerInfo study(object server, object factory):
     """A HandlerInfo, or None if the reactor lane is not for this handler."""
     cdef HandlerInfo info
@@ -150,9 +163,16 @@ cdef HandlerInfo study(object server, object factory):
     info.forwards_request = any(
         init not in BASE_INITS and init not in FORWARDING_INITS for init in inits)
     info.oneshot = decision.kind == "oneshot"
+    info.gateway = (info.oneshot and decision.handler_hooks.isdisjoint(GATEWAY_HOOKS)
+                    and is_plain_str(cls, "server_version") and is_plain_str(cls, "protocol_version"))
+    if info.gateway:
+        info.gateway_logs = cls.turbo_log
+        info.gateway_os_environ = cls.turbo_os_environ
+        info.gateway_underscores = cls.turbo_underscores
     info.hooks_parse = "parse_request" in decision.handler_hooks
     info.asks_protocol = not is_plain_str(cls, "protocol_version")
-    info.http11 = not info.asks_protocol and cls.protocol_version >= "HTTP/1.1"
+    # What the gateway speaks; protocol_version is that of the handler's own answers.
+    info.http11 = info.gateway or not info.asks_protocol and cls.protocol_version >= "HTTP/1.1"
     info.plain_message = is_plain_class(cls.MessageClass)
     info.asks_timeout = not (timeout is None or isinstance(timeout, (int, float)))
     info.timeout_ns = -1 if info.asks_timeout else nanoseconds(timeout)

@@ -1,2 +1,2 @@
 cdef bint has_plain_log(cls)
-cdef bint log_plainly(handler, dict attrs, requestline, text) except -1
+cdef bint log_plainly(handler, dict attrs, requestline, text, size) except -1

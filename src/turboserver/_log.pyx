@@ -50,8 +50,8 @@ cdef bint has_plain_log(cls):
     return KNOWN and all(getattr(cls, name, None) is getattr(Original, name) for name in NAMES)
 
 
-cdef bint log_plainly(handler, dict attrs, requestline, text) except -1:
-    """log_request() of the status `text` (str of digits). False, with nothing done, if
+cdef bint log_plainly(handler, dict attrs, requestline, text, size) except -1:
+    """log_request() of the status `text` and the size (str). False, with nothing done, if
     the line is not so plain. attrs: vars(handler). The class has been asked already
     (has_plain_log)."""
     global STAMP, STAMP_SECOND
@@ -75,5 +75,5 @@ cdef bint log_plainly(handler, dict attrs, requestline, text) except -1:
     if now != STAMP_SECOND or STAMP is None:
         STAMP = Original.log_date_time_string(handler)
         STAMP_SECOND = now
-    sys.stderr.write(f'{<str>host} - - [{<str>STAMP}] "{<str>requestline}" {<str>text} -\n')
+    sys.stderr.write(f'{<str>host} - - [{<str>STAMP}] "{<str>requestline}" {<str>text} {<str>size}\n')
     return True

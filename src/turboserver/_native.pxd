@@ -26,6 +26,8 @@ cdef extern from "sock.h" nogil:
     Py_ssize_t ts_recv(int fd, void *buf, size_t cap)
     Py_ssize_t ts_recv_wait(int fd, void *buf, size_t cap)
     Py_ssize_t ts_send(int fd, const void *buf, size_t len)
+    Py_ssize_t ts_send_file(int fd, int file, int64_t offset, size_t len)
+    int64_t ts_file_size(int fd)
     int ts_wait_fd(int fd, bint write, int wake_fd, int64_t timeout_ns)
     uint32_t ts_unacknowledged(int fd)
     int ts_set_nonblock(int fd, bint on, bint *was)

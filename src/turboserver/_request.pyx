@@ -160,6 +160,9 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
                 channel.last = True
                 handler.close_connection = True
     if req.expect_continue and http11 and req.minor >= 1:
+        if type(channel) is Connection and (<Connection>channel).lazy_continue:
+            (<Connection>channel).continue_due = True
+            return True
         return bool(handler.handle_expect_100())
     return True
 

@@ -49,8 +49,6 @@ cdef object original_flush_headers = _Original.flush_headers
 # 3.15's log_request() leaves a note for log_message(), which colours that line by it.
 cdef bint LEAVES_NOTE = hasattr(_Original, "_colorize_request")
 
-# The date of the present second, for whichever thread holds the GIL.
-cdef ts_date DATE
 DATE.second = -1
 
 # What may be assigned on a handler object and matters to a native line.
@@ -67,7 +65,7 @@ cdef tuple START_NAMES = STATUS_NAMES + (
     "server_version", "sys_version")
 
 
-cdef inline bint is_latin1(object text):
+cdef bint is_latin1(object text):
     return type(text) is str and PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND
 
 
@@ -172,8 +170,6 @@ cdef bint says_nothing_of_it(bytes head):
 
 
 cdef bint ends(Channel reading, Channel writing):
-    """Whether the present answer is the last of a connection that is about to end: no other
-    request of it has been read."""
     if reading is None or writing is None or 100 <= writing.status < 200:
         return False
     return (reading.last or not ts_body_done(reading.body)
@@ -228,7 +224,7 @@ cdef int log_response(ResponseInfo info, handler, dict attrs, Connection conn, c
     if line is None:
         handler.log_request(code)
         return 0
-    if start is not None and info.plain_log and log_plainly(handler, attrs, line, start.text):
+    if start is not None and info.plain_log and log_plainly(handler, attrs, line, start.text, "-"):
         return 0
     text = start.text if start is not None else str(code.value if isinstance(code, Status) else code)
     if LEAVES_NOTE:

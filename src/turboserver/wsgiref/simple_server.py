@@ -86,23 +86,47 @@ def _handle(self):
 
 
 if accelerated:
+    from turboserver._gateway import register_server_handler
     from turboserver._request import refuse_body
 
     class WSGIServer(HTTPServer, _original.WSGIServer):
-        """An HTTPServer for one WSGI application; see set_app."""
+        """An HTTPServer for one WSGI application; see set_app.
+
+        Class attributes added: turbo_multiprocess (bool) is wsgi.multiprocess.
+        turbo_access_log, if it is not None, is called after each answer, in place of the
+        handler's log_request(), with the environ (dict), the status (str), the octets of the
+        body that were sent (int) and the time it took in seconds (float).
+        """
+
+        turbo_multiprocess = False
+        turbo_access_log = None
 
         def server_bind(self):
             HTTPServer.server_bind(self)
             self.setup_environ()
 
     class WSGIRequestHandler(BaseHTTPRequestHandler, _original.WSGIRequestHandler):
-        """Answers one request a connection with the server's application."""
+        """Answers requests with the server's application.
 
+        Natively, on connections that are kept, where nothing of it nor ServerHandler is
+        overridden; else one request a connection with HTTP/1.0, as the original.
+
+        Class attributes added: turbo_log (bool): there is a line in the log for each
+        request. turbo_os_environ (bool): the environ contains what os.environ did at import,
+        as the original's. turbo_underscores (bool): fields whose name has an underscore are
+        in it, too.
+        """
+
+        turbo_log = True
+        turbo_os_environ = True
+        turbo_underscores = False
         server_version = _original.WSGIRequestHandler.server_version
         handle = _handle
         turbo_decode_chunked = True
         turbo_max_body = 2**30
         _turbo_upgrades = False
+
+    register_server_handler(globals(), vars(_original))
 else:
     WSGIServer = _original.WSGIServer
 

@@ -1,0 +1,271 @@
+"""The WSGI environ: from the spans of a scanned head to a dict (PEP 3333).
+
+What it has to contain is what WSGIRequestHandler.get_environ() and wsgiref.handlers put
+into it, key for key. Keys are made once for each name of a field and kept in a table;
+what no request has a say in is copied from a template.
+
+Names with an underscore are left out unless they are asked for: "X_Forwarded_For" would
+be the same variable as "X-Forwarded-For", which a proxy takes care of.
+
+What may not live here: grammar (csrc/scan.h, csrc/cgi.h), wsgi.input and wsgi.errors,
+which are the gateway's.
+"""
+
+import sys
+import wsgiref.util
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_SetItem, PyDict_Update
+from cpython.ref cimport PyObject, Py_INCREF
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memchr, memcmp, memcpy
+from turboserver._connection cimport Connection, VERSIONS
+from turboserver._native cimport *
+
+
+cdef extern from "cgi.h" nogil:
+    bint ts_cgi_name(char *out, const char *name, size_t n)
+    size_t ts_percent_decode(char *out, const char *text, size_t n)
+    uint32_t ts_name_hash(const char *name, size_t n)
+
+
+cdef extern from "Python.h":
+    PyObject *PyDict_SetDefault(object d, object key, object value) except NULL
+
+
+# ---- names of fields ----------------------------------------------------------
+
+cdef enum Role:
+    ROLE_FREE           # nothing in this place of the table
+    ROLE_FIELD          # HTTP_...
+    ROLE_DOUBTFUL       # the same, but the name has an underscore
+    ROLE_TYPE
+    ROLE_LENGTH
+    ROLE_HOST
+    ROLE_LEFT_OUT       # is a variable of the request's or the server's own
+
+cdef enum:
+    NAME_MAX = 46       # octets of a name that is kept
+    PLACES = 512
+    STEPS = 4           # places that a name may be in
+
+cdef struct Name:
+    uint8_t role
+    uint8_t length
+    char octets[NAME_MAX]
+    PyObject *key       # owned
+
+# The GIL guards it. Names come from clients: a name that is new and finds its places
+# taken takes one of them over.
+cdef Name NAMES[PLACES]
+cdef uint32_t TAKEN_OVER = 0
+
+cdef frozenset VARIABLES = frozenset((
+    "SERVER_NAME", "GATEWAY_INTERFACE", "SERVER_PORT", "REMOTE_HOST", "SCRIPT_NAME", "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE", "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR"))
+
+
+cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
+    """Fill in role and key for a field's name of n octets."""
+    cdef bytes upper = PyBytes_FromStringAndSize(NULL, n)
+    cdef bint doubtful = ts_cgi_name(PyBytes_AS_STRING(upper), octets, n)
+    text = upper.decode("latin-1")
+    key = sys.intern("HTTP_" + text)
+    if text == "CONTENT_TYPE":
+        name.role = ROLE_TYPE
+    elif text == "CONTENT_LENGTH":
+        name.role = ROLE_LENGTH
+    elif text in VARIABLES:
+        name.role = ROLE_LEFT_OUT
+    else:
+        name.role = ROLE_HOST if text == "HOST" else ROLE_FIELD
+    if doubtful:    # also for one that would only be the same as Content-Type
+        name.role = ROLE_DOUBTFUL if name.role == ROLE_FIELD else ROLE_LEFT_OUT
+    Py_INCREF(key)
+    name.key = <PyObject *>key
+    return 0
+
+
+cdef Name *name_of(const char *octets, uint32_t n, Name *own) except NULL:
+    """The description of a name; `own` (whose key is the caller's to release) for one that
+    is too long to be kept."""
+    global TAKEN_OVER
+    cdef uint32_t first = ts_name_hash(octets, n)
+    cdef uint32_t step
+    cdef Name *name
+    cdef Name fresh
+    if n > NAME_MAX:
+        describe(own, octets, n)
+        return own
+    for step in range(STEPS):
+        name = &NAMES[(first + step) % PLACES]
+        if name.role == ROLE_FREE:
+            break
+        if name.length == n and memcmp(name.octets, octets, n) == 0:
+            return name
+    else:
+        TAKEN_OVER += 1
+        name = &NAMES[(first + TAKEN_OVER % STEPS) % PLACES]
+    describe(&fresh, octets, n)
+    if name.role != ROLE_FREE:
+        release(name.key)
+    name.role = fresh.role
+    name.key = fresh.key
+    name.length = <uint8_t>n
+    memcpy(name.octets, octets, n)
+    return name
+
+
+cdef extern from "Python.h":
+    void release "Py_DECREF"(PyObject *)
+
+
+# ---- the template ---------------------------------------------------------------
+
+# Set for each request; here so that the copy has room for them.
+cdef tuple REQUESTED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR", "SERVER_PROTOCOL",
+                        "CONTENT_TYPE", "CONTENT_LENGTH", "wsgi.input", "wsgi.errors")
+# Fields of a request for which the copy has room without growing.
+cdef enum:
+    ROOM = 16
+
+
+cdef dict template_of(object os_environ, bint multithread, bint multiprocess, object url_scheme, object software):
+    # A variable of the process that has such a name would pass for a client's field.
+    cdef dict template = {key: value for key, value in os_environ.items() if not key.startswith("HTTP_")}
+    template.update(dict.fromkeys(REQUESTED, ""))
+    template.update({
+        "SERVER_SOFTWARE": software,
+        "wsgi.version": (1, 0),
+        "wsgi.run_once": False,
+        "wsgi.url_scheme": url_scheme,
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": wsgiref.util.FileWrapper,
+    })
+    # A dict keeps the size it once had, and so does its copy. Few enough for a copy to
+    # be made in one piece.
+    fillers = [object() for i in range(min(ROOM, len(template) // 3))]
+    template.update(dict.fromkeys(fillers))
+    for filler in fillers:
+        del template[filler]
+    return template
+
+
+# ---- the environ -------------------------------------------------------------------
+
+cdef dict METHODS = {name.encode(): name for name in
+                     ("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "TRACE")}
+
+
+cdef object method_of(const char *octets, uint32_t n):
+    cdef PyObject *found
+    if n == 3 and memcmp(octets, b"GET", 3) == 0:
+        return "GET"
+    if n == 4 and memcmp(octets, b"POST", 4) == 0:
+        return "POST"
+    found = PyDict_GetItemWithError(METHODS, octets[:n])
+    return <object>found if found != NULL else PyUnicode_DecodeLatin1(octets, n, NULL)
+
+
+cdef object path_of(const char *octets, size_t n):
+    """PATH_INFO: decoded, and never with two slashes first, as everywhere in http.server."""
+    cdef bytes decoded
+    cdef size_t i = 0
+    if n == 1:
+        return "/" if octets[0] == b"/" else PyUnicode_DecodeLatin1(octets, 1, NULL)
+    if n > 1 and octets[0] == b"/" and octets[1] == b"/":
+        while i + 1 < n and octets[i + 1] == b"/":
+            i += 1
+        octets += i
+        n -= i
+    if n == 0 or memchr(octets, b"%", n) == NULL:
+        return PyUnicode_DecodeLatin1(octets, n, NULL)
+    decoded = PyBytes_FromStringAndSize(NULL, n)
+    n = ts_percent_decode(PyBytes_AS_STRING(decoded), octets, n)
+    return PyUnicode_DecodeLatin1(PyBytes_AS_STRING(decoded), n, NULL)
+
+
+cdef int set_target(dict environ, const char *target, size_t n, ts_request *req) except -1:
+    cdef const char *query
+    cdef const char *at = target
+    cdef size_t left = n
+    if req.form == TS_TARGET_ABSOLUTE:
+        # Only the path and what follows it; none is the root (RFC 9112, 3.2.2).
+        left = n - (req.authority.off - req.target.off) - req.authority.len
+        at = target + (n - left)
+    query = <const char *>memchr(at, b"?", left)
+    if query == NULL:
+        PyDict_SetItem(environ, "QUERY_STRING", "")
+    else:
+        PyDict_SetItem(environ, "QUERY_STRING",
+                       PyUnicode_DecodeLatin1(query + 1, left - (query + 1 - at), NULL))
+        left = query - at
+    PyDict_SetItem(environ, "PATH_INFO",
+                   "/" if left == 0 and req.form == TS_TARGET_ABSOLUTE else path_of(at, left))
+    return 0
+
+
+cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
+    cdef char *head = conn.head_start()
+    cdef ts_request *req = conn.c.req
+    cdef ts_field *field
+    cdef Name *name
+    cdef Name own
+    cdef uint32_t i
+    cdef uint8_t role
+    cdef PyObject *present
+    cdef bint typed = False, lengthy = False
+    for i in range(req.n_fields):
+        field = &req.fields[i]
+        name = name_of(head + field.name.off, field.name.len, &own)
+        role = name.role
+        key = <object>name.key
+        if name == &own:
+            release(own.key)
+        if role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not underscores:
+            continue
+        value = PyUnicode_DecodeLatin1(head + field.value.off, field.value.len, NULL)
+        if role == ROLE_TYPE:
+            if not typed:
+                PyDict_SetItem(environ, "CONTENT_TYPE", value)
+                typed = True
+        elif role == ROLE_LENGTH:
+            if not lengthy:
+                PyDict_SetItem(environ, "CONTENT_LENGTH", value)
+                lengthy = True
+        else:
+            if role == ROLE_HOST and req.form == TS_TARGET_ABSOLUTE:
+                value = conn.authority()
+            if field.value.len > 1:
+                present = PyDict_SetDefault(environ, key, value)
+                if present == <PyObject *>value:
+                    continue
+            else:   # a str that all such values share
+                present = PyDict_GetItemWithError(environ, key)
+            if present != NULL:
+                value = f"{<object>present},{value}"
+            PyDict_SetItem(environ, key, value)
+    if not typed:
+        PyDict_SetItem(environ, "CONTENT_TYPE", "text/plain")   # what get_content_type() says of none
+    if req.form == TS_TARGET_ABSOLUTE and req.minor == 0:
+        PyDict_SetDefault(environ, "HTTP_HOST", conn.authority())
+    return 0
+
+
+cdef dict environ_of(Connection conn, dict template, object base, bint underscores):
+    cdef ts_request *req = conn.c.req
+    cdef char *head = conn.head_start()
+    cdef dict environ = PyDict_Copy(template)
+    PyDict_Update(environ, base)
+    PyDict_SetItem(environ, "REQUEST_METHOD", method_of(head + req.method.off, req.method.len))
+    PyDict_SetItem(environ, "SERVER_PROTOCOL", VERSIONS[req.minor])
+    address = conn.client_address
+    if type(address) is tuple:
+        address = (<tuple>address)[0]
+    PyDict_SetItem(environ, "REMOTE_ADDR", address if type(address) is str else "")
+    set_target(environ, head + req.target.off, req.target.len, req)
+    set_fields(environ, conn, underscores)
+    return environ
