@@ -7,11 +7,14 @@ and body), or None where loads check each answer themselves. RuntimeError says w
 import contextlib
 import re
 import socket
+import zlib
 
 BODY = b"Hello, World!"
 BULK = 10 * 2**20  # octets, both ways
 TIMES = 3  # on one connection
 SECONDS = 5  # for an answer
+#: What a server of files serves: 1 MiB of which no two lines are the same.
+FILE = b"".join(b"%07d\n" % number for number in range(2**17))
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 BROWSER = (
@@ -101,6 +104,35 @@ def pipelined(port, keeps):
     return octets
 
 
+def numbered(port, keeps):
+    """16 requests in one piece on each of 8 connections, TIMES over, each for its own path, which is the answer's body:
+    no answer is wrong, missing or in another's place."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(port)) for _ in range(8)]
+        for turn in range(TIMES):
+            batches = [[b"/%d-%d-%d" % (turn, client, number) for number in range(16)] for client in range(8)]
+            for client, paths in zip(clients, batches, strict=True):
+                client.socket.sendall(b"".join(GET.replace(b"/", path, 1) for path in paths))
+            for client, paths in zip(clients, batches, strict=True):
+                if wrong := wrong_answers(client, paths):
+                    raise RuntimeError(f"{len(wrong)} of 16 pipelined answers are wrong or missing: {wrong[0]}")
+
+
+def wrong_answers(client, paths):
+    """What is wrong with the answers that should be 200 and `paths`, in this order: a text for each."""
+    wrong = []
+    for place, path in enumerate(paths):
+        try:
+            status, _, got, _ = client.answer()
+        except (RuntimeError, OSError) as error:  # after which there are no others
+            return wrong + [f"answer {place + 1}: {error}"] * (len(paths) - place)
+        if (status, got) != (200, path):
+            wrong.append(f"answer {place + 1}: {status} {got[:40]!r}")
+    if client.read:
+        wrong.append(f"octets after the last: {client.read[:40]!r}")
+    return wrong
+
+
 def closing(port, keeps):
     """As of HTTP/1.0: the server closes after its answer."""
     octets = exchange(port, b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n", False, BODY)
@@ -133,6 +165,17 @@ def upload(port, keeps):
     exchange(port, head + bytes(BULK), keeps, None)
 
 
+def checksum(port, keeps):
+    """As upload(), of octets that differ, and the application says what it has read of them."""
+    sent = FILE * (BULK // len(FILE))
+    head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(sent)
+    exchange(port, head + sent, keeps, b"%08x" % zlib.crc32(sent))
+
+
+def file(port, keeps):
+    exchange(port, GET, keeps, FILE)
+
+
 def echo(port, keeps):
     with Client(port) as client:
         for number in range(TIMES):
@@ -161,11 +204,14 @@ CHECKS = {
     "get": get,
     "browser": browser,
     "pipelined": pipelined,
+    "numbered": numbered,
     "closing": closing,
     "mixed": mixed,
     "post": post,
     "download": download,
     "upload": upload,
+    "checksum": checksum,
+    "file": file,
     "echo": echo,
     "udp": udp,
 }

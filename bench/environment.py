@@ -79,6 +79,7 @@ def prepare(say: Say = print, root: Path = ROOT) -> Environment:
         environment.versions["python"] = platform.python_version()
         tools = {name: {name: version} for name, version in pins.TOOLS.items()}
         install_packages(environment, tools, stamps, say)
+        install_packages(environment, pins.FRAMEWORKS, stamps, say)
         find_debian_programs(environment, build, stamps, say)
         install_packages(
             environment, pins.PEERS, stamps, say, variables={"bjoern": lambda: libev_variables(build, stamps, say)}

@@ -23,7 +23,7 @@ if sys.argv[1:] == ["compatible"]:
 
 from turboserver import lanes, socketserver  # noqa: E402
 from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer  # noqa: E402
-from turboserver.wsgiref.simple_server import WSGIRequestHandler, WSGIServer  # noqa: E402
+from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHandler, WSGIServer  # noqa: E402
 
 
 class Hello(BaseHTTPRequestHandler):
@@ -80,13 +80,19 @@ class Lines(socketserver.StreamRequestHandler):
 
 
 class QuietWSGI(WSGIRequestHandler):
+    """Nothing is overridden: served natively, with kept connections."""
+
+    turbo_log = False
+
+
+class OverriddenWSGI(WSGIRequestHandler):
+    """One request a connection, by wsgiref.handlers."""
+
+    def get_environ(self):
+        return super().get_environ()
+
     def log_message(self, format, *args):
         pass
-
-
-class HelloWSGI(WSGIServer):
-    def get_app(self):
-        return application
 
 
 def application(environ, start_response):
@@ -103,7 +109,9 @@ SERVERS = {
     "pipelined": (ThreadingHTTPServer, Hello, lanes.REACTOR),
     "post": (ThreadingHTTPServer, Echo, lanes.REACTOR),
     "connection": (ThreadingHTTPServer, Hello10, lanes.REACTOR),
-    "wsgi": (HelloWSGI, QuietWSGI, lanes.REACTOR),
+    "wsgi": (WSGIServer, OverriddenWSGI, lanes.REACTOR),
+    "wsgi-hello": (ThreadingWSGIServer, QuietWSGI, lanes.REACTOR),
+    "wsgi-browser": (ThreadingWSGIServer, QuietWSGI, lanes.REACTOR),
     "blocking": (ThreadingHTTPServer, Blocking, lanes.BLOCKING),
     "stream": (socketserver.ThreadingTCPServer, Lines, lanes.BLOCKING),
     "compatible": (ThreadingHTTPServer, Hello, lanes.COMPATIBLE),
@@ -121,6 +129,8 @@ def take_marks():
 def main():
     server_class, handler_class, lane = SERVERS[sys.argv[1]]
     server = server_class(("127.0.0.1", 0), handler_class)
+    if isinstance(server, WSGIServer):
+        server.set_app(application)
     decision = lanes.decide(server)
     if decision.lane != lane:
         sys.exit(f"{sys.argv[1]} is in the {decision.lane} lane: {decision.reasons}")

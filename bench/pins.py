@@ -19,6 +19,12 @@ PEERS = {
     "werkzeug": {"werkzeug": "3.1.9"},
 }
 
+#: framework whose hello application is served -> what it consists of, from PyPI.
+FRAMEWORKS = {
+    "flask": {"flask": "3.1.3"},
+    "django": {"django": "5.2.19"},
+}
+
 #: program -> the Debian package that has it (Debian 12).
 DEBIAN_PROGRAMS = {
     "wrk": {"wrk": "4.1.0-3+b2"},

@@ -1,7 +1,7 @@
 """The benchmark: turboserver beside the standard library, a limit in C and its peers, on this machine.
 
-    python bench/run.py                            all scenarios and servers, about an hour and a half
-    python bench/run.py --quick                    all scenarios, the servers that the bars name: within 90 s
+    python bench/run.py                            all scenarios and servers, about two and a half hours
+    python bench/run.py --quick                    all scenarios, few servers of each: within 2 minutes
     python bench/run.py --only hello,post --servers turbo,limit --rounds 3
     python bench/run.py --list
 
@@ -24,10 +24,10 @@ HERE = Path(__file__).resolve().parent
 #: Set for the process that was started again: the Python it was started with.
 INSIDE = "BENCH_INSIDE"
 #: Seconds that --quick may measure, which leaves some for the end.
-QUICK_LIMIT = 75
+QUICK_LIMIT = 105
 METHOD = [
     "The servers run on one core, the load generator on another; a server is up for one scenario only.",
-    "Each server's answers are checked for status and length before it counts, and their octets under load.",
+    "Each server's answers are checked for status, length and body before it counts, and their octets under load.",
     "Rounds are interleaved: each server once, then each once more; before them each is warmed up.",
     "CPU is user and system time of the server's whole process tree, as the operating system counts it, by request.",
     "Figures are medians over the rounds, with the smallest and the largest; ratios are of medians within this run.",
@@ -68,7 +68,7 @@ def arguments() -> argparse.Namespace:
     )
     names = {"action": "extend", "type": lambda text: text.split(","), "default": [], "metavar": "NAMES"}
     parser.add_argument("--list", action="store_true", help="show the scenarios, servers and bars, and measure nothing")
-    parser.add_argument("--quick", action="store_true", help="fewer servers, one round of 1 s: within 90 s")
+    parser.add_argument("--quick", action="store_true", help="fewer servers, one round of 1 s: within 2 minutes")
     parser.add_argument("--only", **names, help="run these scenarios")
     parser.add_argument("--servers", **names, help="measure these servers")
     parser.add_argument("--rounds", type=positive(int), metavar="N", help="measurements of each server (default: 5)")
@@ -134,7 +134,8 @@ def as_it_is():
 
     ready = environment.Environment(Path(sys.executable))
     ready.versions["python"] = platform.python_version()
-    packages = {name: next(iter(parts)) for name, parts in pins.PEERS.items()} | {"turboserver": "turboserver"}
+    wanted = pins.PEERS | pins.FRAMEWORKS
+    packages = {name: next(iter(parts)) for name, parts in wanted.items()} | {"turboserver": "turboserver"}
     for name, package in packages.items():
         try:
             ready.versions[name] = metadata.version(package)

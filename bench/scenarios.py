@@ -36,6 +36,9 @@ class Scenario:
     quick: tuple[str, ...] = ("limit", "turbo")
     #: Requests that wait in handlers at once: what servers with a pool of threads get.
     threads: int = 0
+    #: An app and a check of the same servers that each must pass before: what answers under load do not show.
+    #: A server that cannot serve the app passes.
+    proof: tuple[str, str] | None = None
     #: The function of special.py that does it all, where it is not one load on each server.
     special: str | None = None
 
@@ -49,6 +52,21 @@ def median(server: str, figure: str) -> Value:
     return lambda outcome, figures: outcome.median(server, figure)
 
 
+def of_best_peer(server: str, figure: str = "cpu_us") -> Value:
+    """The median `figure` of `server` divided by that of the peer that is best at it."""
+    return lambda outcome, figures: outcome.ratio(server, outcome.best_peer(figure) or "", figure)
+
+
+def more(a: str, b: str, figure: str) -> Value:
+    """By how much the median `figure` of server `a` is above that of `b`."""
+
+    def value(outcome, figures):
+        ours, other = outcome.median(a, figure), outcome.median(b, figure)
+        return ours - other if ours is not None and other is not None else None
+
+    return value
+
+
 def noted(name: str) -> Value:
     """A figure that special.py has noted by that name."""
     return lambda outcome, figures: figures.get(name)
@@ -58,6 +76,10 @@ PEERS = ("bjoern", "fastwsgi", "granian", "gunicorn", "waitress", "cheroot", "uv
 #: Those of them that keep connections.
 KEEPING = tuple(peer for peer in PEERS if peer != "werkzeug")
 STOCK = ("stock", "stock-nodelay")
+#: Ours and others that run WSGI applications, and those of them that keep connections.
+OWN_WSGI = ("turbo-wsgi", "turbo-wsgi-single", "turbo-cli", "turbo-gunicorn")
+WSGI_PEERS = tuple(peer for peer in PEERS if peer != "uvicorn")
+WSGI_KEEPING = tuple(peer for peer in KEEPING if peer != "uvicorn")
 HELLO = Load("wrk", "hello", 32)
 #: The load of `turbo-hello`, the reference that a scenario is compared with.
 REFERENCE = HELLO
@@ -80,6 +102,107 @@ def sleeping(milliseconds: float, rate: float, p99: float) -> Scenario:
         ),
     )
 
+
+def framework(name: str, title: str) -> Scenario:
+    return Scenario(
+        title=title,
+        text="wrk, 32 keep-alive connections",
+        app=name,
+        check="get",
+        load=HELLO,
+        servers=(*OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi", "bjoern"),
+        bars=(
+            Bar("CPU of turbo-wsgi / best peer", 1.0, of_best_peer("turbo-wsgi")),
+            Bar("requests/s of turbo-wsgi / best peer", 1.0, of_best_peer("turbo-wsgi", "rate"), at_most=False),
+        ),
+    )
+
+
+#: The scenarios of WSGI applications alone.
+WSGI: dict[str, Scenario] = {
+    "wsgi-hello": Scenario(
+        title="WSGI: two headers, 13 octets",
+        text="wrk, 32 keep-alive connections",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=("limit", *OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi", "bjoern", "fastwsgi"),
+        bars=(
+            Bar("CPU of turbo-wsgi / bjoern", 0.95, ratio("turbo-wsgi", "bjoern")),
+            Bar("CPU of turbo-wsgi / fastwsgi", 0.95, ratio("turbo-wsgi", "fastwsgi")),
+            Bar("peak RSS of turbo-wsgi above bjoern's, in MiB", 8, more("turbo-wsgi", "bjoern", "rss_mib")),
+        ),
+    ),
+    "wsgi-browser": Scenario(
+        title="WSGI: a browser's request, no header looked at",
+        text="wrk, 32 keep-alive connections, 12 headers, 700 octets",
+        app="hello",
+        check="browser",
+        load=Load("wrk", "browser", 32),
+        servers=("limit", *OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi", "bjoern"),
+        bars=(Bar("CPU of turbo-wsgi / bjoern", 0.8, ratio("turbo-wsgi", "bjoern")),),
+    ),
+    "wsgi-pipelined": Scenario(
+        title="WSGI: 16 requests pipelined",
+        text="wrk, 32 keep-alive connections, batches of 16 requests; before, paths answered in their order",
+        app="hello",
+        check="pipelined",
+        proof=("numbered", "numbered"),
+        load=Load("wrk", "pipelined", 32),
+        servers=("limit", *OWN_WSGI, *WSGI_KEEPING),
+        quick=("turbo-wsgi",),
+        bars=(Bar("CPU of turbo-wsgi, us a request", 1.2, median("turbo-wsgi", "cpu_us")),),
+    ),
+    "wsgi-sleep": Scenario(
+        title="WSGI: the application sleeps 10 ms",
+        text="wrk, 100 keep-alive connections; pools of others have 100 threads",
+        app="sleep 0.01",
+        check="get",
+        load=Load("wrk", "hello", 100),
+        servers=("turbo-wsgi", "turbo-cli", "turbo-gunicorn", "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi",),
+        threads=100,
+        bars=(Bar("turbo-wsgi, requests/s", 9_500, median("turbo-wsgi", "rate"), at_most=False),),
+    ),
+    "wsgi-flask": framework("flask", "Flask: 13 octets"),
+    "wsgi-django": framework("django", "Django: 13 octets, the middleware that needs no database"),
+    "wsgi-file": Scenario(
+        title="WSGI: a file of 1 MiB by wsgi.file_wrapper",
+        text="load download, 4 keep-alive connections; nginx with sendfile",
+        app="file",
+        check="file",
+        load=Load("load", "download", 4, ("--size", str(2**20))),
+        servers=("nginx", *OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi", "nginx"),
+        bars=(Bar("octets/s of turbo-wsgi / nginx", 0.9, ratio("turbo-wsgi", "nginx", "octets_rate"), at_most=False),),
+    ),
+    "wsgi-upload": Scenario(
+        title="WSGI: a request of 10 MiB in reads of 64 KiB",
+        text="load upload, 4 keep-alive connections; before, one whose checksum is the answer",
+        app="upload",
+        check="upload",
+        proof=("checksum", "checksum"),
+        load=Load("load", "upload", 4, ("--size", str(10 * 2**20))),
+        servers=(*OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
+        quick=("turbo-wsgi", "bjoern"),
+        bars=(
+            Bar("octets/s of turbo-wsgi / best peer", 1.0, of_best_peer("turbo-wsgi", "octets_rate"), at_most=False),
+        ),
+    ),
+    "wsgi-logged": Scenario(
+        title="WSGI: the access log on, to a file",
+        text="wrk, 32 keep-alive connections; combined from the two commands, gunicorn and nginx, others as it comes",
+        app="logged",
+        check="get",
+        load=HELLO,
+        servers=(*OWN_WSGI, "turbo-wsgi-hello", "turbo-cli-hello", "stock-wsgi", "nginx", "gunicorn", "werkzeug"),
+        quick=("turbo-cli", "turbo-cli-hello"),
+        bars=(Bar("CPU of turbo-cli / turbo-cli at hello", 1.5, ratio("turbo-cli", "turbo-cli-hello")),),
+    ),
+}
 
 SCENARIOS: dict[str, Scenario] = {
     "hello": Scenario(
@@ -301,4 +424,5 @@ SCENARIOS: dict[str, Scenario] = {
             Bar("more resident memory, in MiB", 3, noted("import MiB")),
         ),
     ),
+    **WSGI,
 }

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import checks
 import measure
+import pins
 from apps import nginx
+from apps import wsgi as wsgi_apps
 from environment import Environment
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +30,11 @@ APPS = HERE / "apps"
 START = 10
 
 HTTP = frozenset({"hello", "headers", "closing", "sleep", "mixed", "post", "download", "upload"})
+#: What only WSGI applications are there for.
+WSGI = HTTP | {"numbered", "checksum", "file", "flask", "django"}
+LOGGED = WSGI | {"logged"}
+#: The name of the log of a server that is told one, in its folder.
+LOG = "access.log"
 C_PROGRAMS = {
     "hello": "limit",
     "headers": "limit",
@@ -59,7 +66,7 @@ class Server:
     command: Callable[[Start], list[str | Path]]
     #: What it can serve.
     apps: frozenset[str]
-    #: What of Environment.missing it cannot do without; None: looked up by app.
+    #: What of Environment.missing it cannot do without, names separated by blanks; None: looked up by app.
     needs: str | None
     #: Whether it prints its port or is told one.
     told_port: bool = False
@@ -81,7 +88,7 @@ def c_program(start):
 
 def handlers(module, kind="threading", app=None):
     def command(start):
-        if kind == "wsgi":
+        if kind.startswith("wsgi"):
             return [start.environment.python, APPS / "handlers.py", module, kind, "wsgi", *start.app.split()]
         served = app or start.app
         return [start.environment.python, APPS / "handlers.py", module, kind, *served.split()]
@@ -97,7 +104,8 @@ def wsgi(name):
 
 
 def nginx_command(start):
-    path = nginx.write(start.folder, start.port)
+    file = wsgi_apps.FILE if start.app == "file" else None
+    path = nginx.write(start.folder, start.port, file=file, log=LOG if start.app == "logged" else None)
     return [start.environment.program("nginx"), "-p", start.folder, "-c", path, "-e", "stderr"]
 
 
@@ -108,12 +116,22 @@ def granian(start):
     return [start.environment.python, "-m", "granian", *options, "wsgi:app"]
 
 
-def gunicorn(start):
-    options = ["--bind", f"127.0.0.1:{start.port}", "--workers", "1", "--worker-class", "gthread"]
-    options += ["--threads", str(start.threads or 4), "--worker-connections", "20000", "--keep-alive", "600"]
-    options += ["--backlog", "1024", "--log-level", "error", "--no-control-socket"]
-    options += ["--worker-tmp-dir", str(start.folder)]
-    return [start.environment.python, "-m", "gunicorn", *options, "wsgi:app"]
+def gunicorn(worker, threads):
+    def command(start):
+        options = ["--bind", f"127.0.0.1:{start.port}", "--workers", "1", "--worker-class", worker]
+        options += ["--threads", str(start.threads or threads), "--worker-connections", "20000", "--keep-alive", "600"]
+        options += ["--backlog", "1024", "--log-level", "error", "--no-control-socket"]
+        options += ["--worker-tmp-dir", str(start.folder)]
+        options += ["--access-logfile", LOG] if start.app == "logged" else []
+        return [start.environment.python, "-m", "gunicorn", *options, "wsgi:app"]
+
+    return command
+
+
+def turbo_command(start):
+    options = ["--host", "127.0.0.1", "--port", str(start.port)]
+    options += ["--access-log", LOG, "--access-log-format", "combined"] if start.app == "logged" else []
+    return [start.environment.python, "-m", "turboserver", "wsgi", *options, "wsgi:app"]
 
 
 def uvicorn(start):
@@ -134,12 +152,24 @@ SERVERS = {
         frozenset({"hello"}),
         "turboserver",
     ),
-    # wsgiref's servers answer by HTTP/1.0 and close; werkzeug's always says Connection: close.
-    "turbo-wsgi": Server(
-        "turboserver WSGIServer with threads", handlers("turbo", "wsgi"), HTTP, "turboserver", keeps=False
+    "turbo-wsgi": Server("turboserver WSGIServer with threads", handlers("turbo", "wsgi"), LOGGED, "turboserver"),
+    "turbo-wsgi-single": Server("turboserver WSGIServer", handlers("turbo", "wsgi-single"), LOGGED, "turboserver"),
+    "turbo-gunicorn": Server(
+        "gunicorn, turboserver's worker",
+        gunicorn("turboserver.gunicorn.Worker", 1),
+        LOGGED,
+        "turboserver gunicorn",
+        told_port=True,
     ),
+    "turbo-cli": Server("turboserver wsgi, the command", turbo_command, LOGGED, "turboserver", told_port=True),
     "turbo-hello": Server(
         "turboserver, the hello scenario beside it", handlers("turbo", app="hello"), OWN, "turboserver", always="hello"
+    ),
+    "turbo-wsgi-hello": Server(
+        "turbo-wsgi, hello beside it", handlers("turbo", "wsgi"), HTTP, "turboserver", always="hello"
+    ),
+    "turbo-cli-hello": Server(
+        "turbo-cli, hello beside it", turbo_command, HTTP, "turboserver", told_port=True, always="hello"
     ),
     "stock": Server("http.server ThreadingHTTPServer", handlers("stock"), OWN, None),
     "stock-nodelay": Server("the same, Nagle's algorithm off", handlers("stock", "nodelay"), OWN, None),
@@ -150,26 +180,32 @@ SERVERS = {
     "stock-blocking-nodelay": Server(
         "the same, Nagle's algorithm off", handlers("stock", "nodelay", "blocking"), frozenset({"hello"}), None
     ),
-    "stock-wsgi": Server("wsgiref WSGIServer with threads", handlers("stock", "wsgi"), HTTP, None, keeps=False),
+    # wsgiref's servers answer by HTTP/1.0 and close; werkzeug's always says Connection: close.
+    "stock-wsgi": Server("wsgiref WSGIServer with threads", handlers("stock", "wsgi"), LOGGED, None, keeps=False),
     "nginx": Server(
-        "nginx, return 200", nginx_command, frozenset({"hello", "headers", "closing"}), "nginx", told_port=True
+        "nginx, return 200 or a file",
+        nginx_command,
+        frozenset({"hello", "headers", "closing", "file", "logged"}),
+        "nginx",
+        told_port=True,
     ),
-    "bjoern": Server("bjoern", wsgi("bjoern"), HTTP, "bjoern"),
-    "fastwsgi": Server("fastwsgi", wsgi("fastwsgi"), HTTP, "fastwsgi"),
-    "granian": Server("granian, WSGI", granian, HTTP, "granian", told_port=True),
-    "gunicorn": Server("gunicorn, gthread", gunicorn, HTTP, "gunicorn", told_port=True),
-    "waitress": Server("waitress", wsgi("waitress"), HTTP, "waitress"),
-    "cheroot": Server("cheroot", wsgi("cheroot"), HTTP, "cheroot"),
+    "bjoern": Server("bjoern", wsgi("bjoern"), WSGI, "bjoern"),
+    "fastwsgi": Server("fastwsgi", wsgi("fastwsgi"), WSGI, "fastwsgi"),
+    "granian": Server("granian, WSGI", granian, WSGI, "granian", told_port=True),
+    "gunicorn": Server("gunicorn, gthread", gunicorn("gthread", 4), LOGGED, "gunicorn", told_port=True),
+    "waitress": Server("waitress", wsgi("waitress"), WSGI, "waitress"),
+    "cheroot": Server("cheroot", wsgi("cheroot"), WSGI, "cheroot"),
     "uvicorn": Server("uvicorn, ASGI, httptools and uvloop", uvicorn, HTTP, "uvicorn", told_port=True),
-    "werkzeug": Server("werkzeug, with threads", wsgi("werkzeug"), HTTP, "werkzeug", keeps=False),
+    "werkzeug": Server("werkzeug, with threads", wsgi("werkzeug"), LOGGED, "werkzeug", keeps=False),
 }
 
 
 def why_not(name: str, app: str, environment: Environment) -> str | None:
     """Why server `name` cannot be started for `app`; None if it can."""
-    server = SERVERS[name]
-    needs = server.needs or (C_PROGRAMS.get(app.split()[0]) if name == "limit" else None)
-    return environment.missing.get(needs) if needs else None
+    kind, server = app.split()[0], SERVERS[name]
+    needs = server.needs or (C_PROGRAMS.get(kind, "") if name == "limit" else "")
+    needed = [*needs.split(), *([kind] if kind in pins.FRAMEWORKS else [])]
+    return next((environment.missing[need] for need in needed if need in environment.missing), None)
 
 
 # ---------------------------------------------------------------- one that runs
@@ -216,6 +252,8 @@ class Running:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
         app = self.server.always or self.app
+        if app == "file":
+            Path(self.folder.name, wsgi_apps.FILE).write_bytes(checks.FILE)
         command = self.server.command(Start(self.environment, app, self.threads, self.port, Path(self.folder.name)))
         if command[0] is None:
             raise RuntimeError("its program was not found")
@@ -267,8 +305,10 @@ class Running:
         return self.errors.read().decode(errors="replace").strip()
 
     def forget(self) -> None:
-        """Empty its standard error, which a server that logs would let grow."""
+        """Empty its standard error and its log, which a server that logs would let grow."""
         self.errors.truncate(0)
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(Path(self.folder.name, LOG), 0)
 
     def stop(self) -> None:
         """End it with all its children. Harmless the second time."""

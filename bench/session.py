@@ -124,8 +124,8 @@ class Session:
         ]
 
     def asked_for(self, server: str) -> bool:
-        """Whether `server` is to be measured; a reference is wherever turbo is."""
-        named = "turbo" if SERVERS[server].always else server
+        """Whether `server` is to be measured; a reference (X-hello) is wherever X is."""
+        named = server.removesuffix("-hello") if SERVERS[server].always else server
         return not self.only_servers or named in self.only_servers or server in self.only_servers
 
     def start(self, server: str, scenario: Scenario, outcome: Outcome, step) -> Running | None:
@@ -135,6 +135,8 @@ class Session:
         result = outcome.servers[server] = ServerResult()
         check = "get" if SERVERS[server].always else scenario.check
         try:
+            if scenario.proof and scenario.proof[0] in SERVERS[server].apps:
+                Running(server, *scenario.proof, self.environment, self.server_core, scenario.threads).stop()
             running = Running(server, scenario.app, check, self.environment, self.server_core, scenario.threads)
         except RuntimeError as error:
             self.failed(server, result, error)

@@ -138,29 +138,35 @@ def echo_handlers(sockets):
     return {"echo": Echo, "udp": Datagram}
 
 
-def wsgi_server(prefix, argument):
-    """A WSGI server with threads, for the application of wsgi.py that `argument` names."""
+def wsgi_server(module, kind, argument):
+    """A WSGI server for the application of wsgi.py that `argument` names, with threads if `kind` is "wsgi"; only
+    `logged` is."""
+    prefix = "turboserver." if module == "turbo" else ""
     simple = importlib.import_module(prefix + "wsgiref.simple_server")
     sockets = importlib.import_module(prefix + "socketserver")
     wsgi = importlib.import_module("wsgi")
 
-    class Server(sockets.ThreadingMixIn, simple.WSGIServer):
+    class Threading(sockets.ThreadingMixIn, simple.WSGIServer):
         daemon_threads = True
 
     class Quiet(simple.WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"
+        if module == "turbo":
+            turbo_log = False  # no override: that would choose another lane
+        else:
 
-        def log_message(self, format, *args):
-            pass
+            def log_message(self, format, *args):
+                pass
 
-    return simple.make_server("127.0.0.1", 0, wsgi.application(*argument), Server, Quiet)
+    server = Threading if kind == "wsgi" else simple.WSGIServer
+    handler = simple.WSGIRequestHandler if argument[0] == "logged" else Quiet
+    return simple.make_server("127.0.0.1", 0, wsgi.application(*argument), server, handler)
 
 
 def server(module, kind, app, argument):
     """The server of class `kind` (see the module's docstring), bound and listening."""
     prefix = "turboserver." if module == "turbo" else ""
     if app == "wsgi":
-        return wsgi_server(prefix, argument)
+        return wsgi_server(module, kind, argument)
     if app in ("echo", "udp"):
         sockets = importlib.import_module(prefix + "socketserver")
         cls = sockets.UDPServer if app == "udp" else sockets.ThreadingTCPServer

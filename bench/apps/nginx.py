@@ -1,4 +1,5 @@
-"""A configuration of nginx for the scenarios it can play: the fixed answer, from one process, without a log."""
+"""A configuration of nginx for the scenarios it can play, from one process: the fixed answer, or a file; without a log
+or with one."""
 
 CONFIGURATION = """\
 daemon off;
@@ -8,7 +9,9 @@ error_log stderr crit;
 worker_rlimit_nofile {many};
 events {{ worker_connections {many}; }}
 http {{
-    access_log off;
+    access_log {log};
+    sendfile on;
+    tcp_nopush on;
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     client_body_temp_path {folder}/body;
@@ -19,14 +22,20 @@ http {{
     default_type text/plain;
     server {{
         listen 127.0.0.1:{port} backlog=1024;
-        location / {{ return 200 "Hello, World!"; }}
+        root {folder};
+        location / {{ {answer} }}
     }}
 }}
 """
 
 
-def write(folder, port, many=11_000):
-    """Write `folder`/nginx.conf for 127.0.0.1:`port` and `many` connections; its path."""
+def write(folder, port, *, file=None, log=None, many=11_000):
+    """Write `folder`/nginx.conf for 127.0.0.1:`port` and `many` connections; its path.
+
+    `file` is the name of one in `folder` that is the answer to everything, `log` that of one to log to (combined).
+    """
+    answer = f"try_files /{file} =404;" if file else 'return 200 "Hello, World!";'
+    log = f"{folder}/{log} combined" if log else "off"
     path = folder / "nginx.conf"
-    path.write_text(CONFIGURATION.format(folder=folder, port=port, many=many))
+    path.write_text(CONFIGURATION.format(folder=folder, port=port, many=many, answer=answer, log=log))
     return path

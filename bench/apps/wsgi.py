@@ -6,6 +6,7 @@ prints the port and serves. Servers with a command of their own take `wsgi:app`,
 from the variable BENCH_APP.
 """
 
+import importlib
 import os
 import socket
 import sys
@@ -16,14 +17,22 @@ BULK = 10 * 2**20  # octets of a download
 PIECE = b"0123456789abcdef" * 4096  # 64 KiB
 #: Open connections and seconds of idleness that no server may refuse.
 MANY, LONG = 20_000, 600
+#: What `file` sends: in the current folder, put there before the server starts.
+FILE = "file.bin"
 
 
 def application(name, argument=None):
     """The application that the scenarios call `name`; `argument` as for handlers.py. KeyError if there is none."""
+    if name in ("flask", "django"):
+        return importlib.import_module(f"{name}_app").app
 
     def answer(start_response):
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
         return [BODY]
+
+    def refuse(start_response):
+        start_response("400 Bad Request", [("Content-Length", "0")])
+        return [b""]
 
     def hello(environ, start_response):
         return answer(start_response)
@@ -32,8 +41,7 @@ def application(name, argument=None):
         get = environ.get
         if get("HTTP_USER_AGENT") and get("HTTP_ACCEPT_LANGUAGE") and get("HTTP_COOKIE"):
             return answer(start_response)
-        start_response("400 Bad Request", [("Content-Length", "0")])
-        return [b""]
+        return refuse(start_response)
 
     def sleep(environ, start_response):
         time.sleep(seconds)
@@ -60,20 +68,46 @@ def application(name, argument=None):
         while left:
             piece = read(min(left, 65536))
             if not piece:
-                break
+                return refuse(start_response)
             left -= len(piece)
         return answer(start_response)
+
+    def checksum(environ, start_response):
+        """The body is the CRC-32 of the request's, which is read at once."""
+        import zlib
+
+        body = b"%08x" % zlib.crc32(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "8")])
+        return [body]
+
+    def numbered(environ, start_response):
+        """The body is the path, so that answers can be told apart."""
+        body = environ["PATH_INFO"].encode("latin-1")
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def file(environ, start_response):
+        from wsgiref.util import FileWrapper
+
+        opened = open(FILE, "rb")
+        octets = str(os.fstat(opened.fileno()).st_size)
+        start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", octets)])
+        return environ.get("wsgi.file_wrapper", FileWrapper)(opened, 65536)
 
     seconds = float(argument) if name == "sleep" else 0.0
     return {
         "hello": hello,
         "closing": hello,  # a request of HTTP/1.0 is all it takes
+        "logged": hello,  # it is the server that logs
         "headers": headers,
         "sleep": sleep,
         "mixed": mixed,
         "post": post,
         "download": download,
         "upload": upload,
+        "checksum": checksum,
+        "numbered": numbered,
+        "file": file,
     }[name]
 
 
@@ -141,14 +175,16 @@ def cheroot(app, threads):
 def werkzeug(app, threads):
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Quiet(WSGIRequestHandler):
+    class Handler(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
+    class Quiet(Handler):
         def log(self, type, message, *args):
             pass
 
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    handler = Handler if "logged" in sys.argv else Quiet
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
     announce(server.server_address[1])
     server.serve_forever()
 
