@@ -87,12 +87,15 @@ def application(name, argument=None):
         return [body]
 
     def file(environ, start_response):
-        from wsgiref.util import FileWrapper
-
         opened = open(FILE, "rb")
         octets = str(os.fstat(opened.fileno()).st_size)
         start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", octets)])
-        return environ.get("wsgi.file_wrapper", FileWrapper)(opened, 65536)
+        return environ["wsgi.file_wrapper"](opened, 65536) if "wsgi.file_wrapper" in environ else pieces(opened)
+
+    def pieces(opened):
+        with opened:
+            while piece := opened.read(65536):
+                yield piece
 
     seconds = float(argument) if name == "sleep" else 0.0
     return {
