@@ -1,6 +1,6 @@
 # make serve   builds turboserver and serves the current folder (PORT=8000)
 # make test    sets up what the tests need and runs them
-# make bench   every scenario beside every rival (BENCH_ARGS=--quick for a minute)
+# make bench   every scenario beside every rival (BENCH_ARGS=--quick for two minutes)
 # make micro   the stages alone, in nanoseconds
 # make count   instructions for each request, against the committed figures
 # make fuzz    each fuzz target for a minute (FUZZ=seconds for another time)

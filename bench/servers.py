@@ -116,11 +116,14 @@ def granian(start):
     return [start.environment.python, "-m", "granian", *options, "wsgi:app"]
 
 
-def gunicorn(worker, threads):
+def gunicorn(worker, pool):
+    """With class `worker`, which has a `pool` of threads or else as many as it likes."""
+
     def command(start):
         options = ["--bind", f"127.0.0.1:{start.port}", "--workers", "1", "--worker-class", worker]
-        options += ["--threads", str(start.threads or threads), "--worker-connections", "20000", "--keep-alive", "600"]
-        options += ["--backlog", "1024", "--log-level", "error", "--no-control-socket"]
+        options += ["--threads", str(start.threads or 4)] if pool else []
+        options += ["--worker-connections", "20000", "--keep-alive", "600", "--backlog", "1024"]
+        options += ["--log-level", "error", "--no-control-socket"]
         options += ["--worker-tmp-dir", str(start.folder)]
         options += ["--access-logfile", LOG] if start.app == "logged" else []
         return [start.environment.python, "-m", "gunicorn", *options, "wsgi:app"]
@@ -156,7 +159,7 @@ SERVERS = {
     "turbo-wsgi-single": Server("turboserver WSGIServer", handlers("turbo", "wsgi-single"), LOGGED, "turboserver"),
     "turbo-gunicorn": Server(
         "gunicorn, turboserver's worker",
-        gunicorn("turboserver.gunicorn.Worker", 1),
+        gunicorn("turboserver.gunicorn.Worker", pool=False),
         LOGGED,
         "turboserver gunicorn",
         told_port=True,
@@ -192,7 +195,7 @@ SERVERS = {
     "bjoern": Server("bjoern", wsgi("bjoern"), WSGI, "bjoern"),
     "fastwsgi": Server("fastwsgi", wsgi("fastwsgi"), WSGI, "fastwsgi"),
     "granian": Server("granian, WSGI", granian, WSGI, "granian", told_port=True),
-    "gunicorn": Server("gunicorn, gthread", gunicorn("gthread", 4), LOGGED, "gunicorn", told_port=True),
+    "gunicorn": Server("gunicorn, gthread", gunicorn("gthread", pool=True), LOGGED, "gunicorn", told_port=True),
     "waitress": Server("waitress", wsgi("waitress"), WSGI, "waitress"),
     "cheroot": Server("cheroot", wsgi("cheroot"), WSGI, "cheroot"),
     "uvicorn": Server("uvicorn, ASGI, httptools and uvloop", uvicorn, HTTP, "uvicorn", told_port=True),

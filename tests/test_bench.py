@@ -313,6 +313,9 @@ def playing():
         request_queue_size = 32
         daemon_threads = True
 
+        def handle_error(self, request, client_address):
+            """Clients may leave when they have seen enough."""
+
     def play(reply):
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
