@@ -237,6 +237,8 @@ class Running:
         try:
             self.start()
             self.answer = checks.CHECKS[self.check](self.port, self.server.keeps)
+            if self.app == "logged" and not self.server.always:
+                self.wait_until_logged()
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             text = self.last_words() or str(error)
             self.stop()
@@ -292,6 +294,19 @@ class Running:
                 if time.monotonic() > until:
                     raise RuntimeError(f"not up within {START} s") from None
                 time.sleep(0.02)
+
+    def wait_until_logged(self):
+        """A server that is to log has a line for each request of its check."""
+        until = time.monotonic() + checks.SECONDS
+        while (lines := self.log_lines()) < checks.TIMES:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{lines} lines in its log after {checks.TIMES} requests")
+            time.sleep(0.02)
+
+    def log_lines(self) -> int:
+        """Lines in the log it was told, or else on its standard error."""
+        log = Path(self.folder.name, LOG)
+        return (log.read_text() if log.exists() else self.output() + "\n").count("\n")
 
     def last_words(self) -> str:
         """The last line of its standard error if the process has ended by itself."""

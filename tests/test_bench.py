@@ -2,6 +2,7 @@
 
 One short run shows that a figure comes out; nothing is judged by it, and nothing comes from the network.
 """
+import argparse
 import importlib.util
 import json
 import os
@@ -265,6 +266,29 @@ def test_nginx_is_told_the_file_and_the_log(tmp_path):
     full = nginx.write(tmp_path, 8000, file="file.bin", log="access.log").read_text()
     assert "try_files /file.bin =404;" in full and f"access_log {tmp_path}/access.log combined;" in full
     assert "return 200" not in full and "sendfile on;" in full and f"root {tmp_path};" in full
+
+
+def test_a_server_that_shall_log_must(tmp_path, monkeypatch):
+    """In its own file or, without one, on standard error; both are emptied between loads."""
+    import checks
+    import servers
+
+    monkeypatch.setattr(checks, "SECONDS", 0.05)
+    running = servers.Running.__new__(servers.Running)
+    running.folder = argparse.Namespace(name=tmp_path)
+    with open(tmp_path / "errors", "a+b", buffering=0) as running.errors:
+        running.errors.write(b"one\ntwo\n")
+        with pytest.raises(RuntimeError, match="2 lines in its log after 3 requests"):
+            running.wait_until_logged()
+        running.errors.write(b"three\n")
+        running.wait_until_logged()
+        (tmp_path / servers.LOG).touch()
+        with pytest.raises(RuntimeError, match="0 lines"):
+            running.wait_until_logged()
+        (tmp_path / servers.LOG).write_text("1\n2\n3\n")
+        running.wait_until_logged()
+        running.forget()
+    assert [(tmp_path / name).stat().st_size for name in ("errors", servers.LOG)] == [0, 0]
 
 
 # ---------------------------------------------------------------- applications and checks
