@@ -3,10 +3,21 @@
 from turboserver._connection cimport Connection
 
 
-# What is the same for all requests of a server: copied for each.
-cdef dict template_of(object os_environ, bint multithread, bint multiprocess, object url_scheme, object software)
+cdef class Template:
+    """What is the same for all requests of a server, and copied for each."""
+    cdef dict environ
+    cdef object base            # the server's base_environ: the very dict, ...
+    cdef tuple base_then        # ... and its keys and values in turns, as they were
+    cdef object os_environ      # the same of what it began with
+    cdef Py_ssize_t os_size
+    cdef object errors          # wsgi.errors
 
-# The environ of the present request. template: of template_of(), without wsgi.input and
-# what else the request has a say in. base: the server's base_environ. underscores: names
-# of fields with an underscore are kept.
-cdef dict environ_of(Connection conn, dict template, object base, bint underscores)
+    cdef bint holds(self, object base, object os_environ, object errors)
+
+# base: the server's base_environ (dict). Its entries count as they are now.
+cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
+                            object software)
+
+# The environ of the present request. underscores: names of fields with an underscore
+# are kept.
+cdef dict environ_of(Connection conn, Template template, bint underscores)

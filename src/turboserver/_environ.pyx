@@ -15,8 +15,9 @@ import sys
 import wsgiref.util
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_SetItem, PyDict_Update
+from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.ref cimport PyObject, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
@@ -123,34 +124,57 @@ cdef extern from "Python.h":
 
 # ---- the template ---------------------------------------------------------------
 
-# Set for each request; here so that the copy has room for them.
-cdef tuple REQUESTED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR", "SERVER_PROTOCOL",
-                        "CONTENT_TYPE", "CONTENT_LENGTH", "wsgi.input", "wsgi.errors")
+# What most requests have in common; the others set it.
+cdef dict USUAL = {
+    "REQUEST_METHOD": "GET", "PATH_INFO": "", "QUERY_STRING": "", "REMOTE_ADDR": "", "SERVER_PROTOCOL": "HTTP/1.1",
+    "CONTENT_TYPE": "text/plain",       # what get_content_type() says of none
+    "wsgi.input": None, "wsgi.version": (1, 0), "wsgi.run_once": False, "wsgi.input_terminated": True,
+    "wsgi.file_wrapper": wsgiref.util.FileWrapper,
+}
 # Fields of a request for which the copy has room without growing.
 cdef enum:
     ROOM = 16
 
 
-cdef dict template_of(object os_environ, bint multithread, bint multiprocess, object url_scheme, object software):
+cdef class Template:
+
+    cdef bint holds(self, object base, object os_environ, object errors):
+        """Whether it would be made the same now. Programs change base_environ; of the
+        other one only additions are seen."""
+        cdef Py_ssize_t at = 0, i = 0
+        cdef PyObject *key
+        cdef PyObject *value
+        if (base is not self.base or os_environ is not self.os_environ or errors is not self.errors
+                or len(<dict>os_environ) != self.os_size or 2 * len(<dict>base) != len(self.base_then)):
+            return False
+        while PyDict_Next(base, &at, &key, &value):
+            if (key != <PyObject *>PyTuple_GET_ITEM(self.base_then, i)
+                    or value != <PyObject *>PyTuple_GET_ITEM(self.base_then, i + 1)):
+                return False
+            i += 2
+        return True
+
+
+cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
+                            object software):
+    cdef Template template = Template.__new__(Template)
     # A variable of the process that has such a name would pass for a client's field.
-    cdef dict template = {key: value for key, value in os_environ.items() if not key.startswith("HTTP_")}
-    template.update(dict.fromkeys(REQUESTED, ""))
-    template.update({
-        "SERVER_SOFTWARE": software,
-        "wsgi.version": (1, 0),
-        "wsgi.run_once": False,
-        "wsgi.url_scheme": url_scheme,
-        "wsgi.multithread": multithread,
-        "wsgi.multiprocess": multiprocess,
-        "wsgi.input_terminated": True,
-        "wsgi.file_wrapper": wsgiref.util.FileWrapper,
-    })
+    cdef dict environ = {key: value for key, value in os_environ.items() if not key.startswith("HTTP_")}
+    environ.update(USUAL)
+    environ.update(base)
+    environ.update({"SERVER_SOFTWARE": software, "wsgi.errors": errors, "wsgi.multithread": multithread,
+                    "wsgi.multiprocess": multiprocess, "wsgi.url_scheme": wsgiref.util.guess_scheme(environ)})
     # A dict keeps the size it once had, and so does its copy. Few enough for a copy to
     # be made in one piece.
-    fillers = [object() for i in range(min(ROOM, len(template) // 3))]
-    template.update(dict.fromkeys(fillers))
+    fillers = [object() for i in range(min(ROOM, len(environ) // 3))]
+    environ.update(dict.fromkeys(fillers))
     for filler in fillers:
-        del template[filler]
+        del environ[filler]
+    template.environ = environ
+    template.base = base
+    template.base_then = tuple([part for item in base.items() for part in item])
+    template.os_environ, template.os_size = os_environ, len(os_environ)
+    template.errors = errors
     return template
 
 
@@ -162,8 +186,6 @@ cdef dict METHODS = {name.encode(): name for name in
 
 cdef object method_of(const char *octets, uint32_t n):
     cdef PyObject *found
-    if n == 3 and memcmp(octets, b"GET", 3) == 0:
-        return "GET"
     if n == 4 and memcmp(octets, b"POST", 4) == 0:
         return "POST"
     found = PyDict_GetItemWithError(METHODS, octets[:n])
@@ -197,9 +219,7 @@ cdef int set_target(dict environ, const char *target, size_t n, ts_request *req)
         left = n - (req.authority.off - req.target.off) - req.authority.len
         at = target + (n - left)
     query = <const char *>memchr(at, b"?", left)
-    if query == NULL:
-        PyDict_SetItem(environ, "QUERY_STRING", "")
-    else:
+    if query != NULL:
         PyDict_SetItem(environ, "QUERY_STRING",
                        PyUnicode_DecodeLatin1(query + 1, left - (query + 1 - at), NULL))
         left = query - at
@@ -248,24 +268,24 @@ cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
             if present != NULL:
                 value = f"{<object>present},{value}"
             PyDict_SetItem(environ, key, value)
-    if not typed:
-        PyDict_SetItem(environ, "CONTENT_TYPE", "text/plain")   # what get_content_type() says of none
     if req.form == TS_TARGET_ABSOLUTE and req.minor == 0:
         PyDict_SetDefault(environ, "HTTP_HOST", conn.authority())
     return 0
 
 
-cdef dict environ_of(Connection conn, dict template, object base, bint underscores):
+cdef dict environ_of(Connection conn, Template template, bint underscores):
     cdef ts_request *req = conn.c.req
     cdef char *head = conn.head_start()
-    cdef dict environ = PyDict_Copy(template)
-    PyDict_Update(environ, base)
-    PyDict_SetItem(environ, "REQUEST_METHOD", method_of(head + req.method.off, req.method.len))
-    PyDict_SetItem(environ, "SERVER_PROTOCOL", VERSIONS[req.minor])
+    cdef dict environ = PyDict_Copy(template.environ)
+    if req.method.len != 3 or memcmp(head + req.method.off, b"GET", 3) != 0:
+        PyDict_SetItem(environ, "REQUEST_METHOD", method_of(head + req.method.off, req.method.len))
+    if req.minor != 1:
+        PyDict_SetItem(environ, "SERVER_PROTOCOL", VERSIONS[req.minor])
     address = conn.client_address
     if type(address) is tuple:
         address = (<tuple>address)[0]
-    PyDict_SetItem(environ, "REMOTE_ADDR", address if type(address) is str else "")
+    if type(address) is str:
+        PyDict_SetItem(environ, "REMOTE_ADDR", address)
     set_target(environ, head + req.target.off, req.target.len, req)
     set_fields(environ, conn, underscores)
     return environ

@@ -38,7 +38,7 @@ cdef class Gateway:
     cdef int fail(self) except -1
     cdef int abort(self) except -1
     cdef int tell(self, error) except -1
-    cdef int log(self, access_log, uint64_t began) except -1
+    cdef int log(self, uint64_t began) except -1
 
 
 # Whether requests of this handler class are answered here: it overrides nothing of it,

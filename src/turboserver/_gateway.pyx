@@ -28,8 +28,9 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp
 from libc.time cimport time
 from turboserver._connection cimport Connection, shadows
-from turboserver._environ cimport environ_of, template_of
+from turboserver._environ cimport Template, environ_of, make_template
 from turboserver._handlers cimport HandlerInfo, type_version
+from turboserver._headers cimport same
 from turboserver._log cimport log_plainly
 from turboserver._native cimport *
 from turboserver._request import refuse_body
@@ -40,6 +41,7 @@ from turboserver.errors import BodyError
 
 cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
+    PyObject *PySys_GetObject(const char *name)
 
 
 # ---- whether wsgiref's handlers are as they were -----------------------------------
@@ -145,6 +147,11 @@ cdef int64_t length_of(object value) except -2:
     return length
 
 
+cdef inline bint is_named(object text, const char *name):
+    """Whether a field's name is that one, which is as long."""
+    return same(<const unsigned char *>PyUnicode_DATA(text), <const unsigned char *>name, PyUnicode_GET_LENGTH(text))
+
+
 cdef int add(ts_head *head, const char *octets, size_t n) except -1:
     if ts_head_add(head, octets, n) != 0:
         raise MemoryError
@@ -211,11 +218,11 @@ cdef class Gateway:
                 return False
             n = PyUnicode_GET_LENGTH(name)
             if n == 4:
-                self.has_date = self.has_date or name.lower() == "date"
+                self.has_date = self.has_date or is_named(name, b"date")
             elif n == 6:
-                self.has_server = self.has_server or name.lower() == "server"
+                self.has_server = self.has_server or is_named(name, b"server")
             elif n == 14:
-                if name.lower() == "content-length":
+                if is_named(name, b"content-length"):
                     length = length_of(value)
                     if length < 0 or 0 <= self.length != length:
                         return False
@@ -248,7 +255,7 @@ cdef class Gateway:
         for field in headers:
             name = <const char *>PyUnicode_DATA(field[0])
             n = PyUnicode_GET_LENGTH(field[0])
-            if n == 14 and field[0].lower() == "content-length":
+            if n == 14 and is_named(field[0], b"content-length"):
                 if not takes_length:
                     continue
                 takes_length = False    # once is enough
@@ -457,12 +464,12 @@ cdef class Gateway:
         self.errors.flush()
         return 0
 
-    cdef int log(self, access_log, uint64_t began) except -1:
+    cdef int log(self, uint64_t began) except -1:
         """The line of the request, where the server or the handler wants it."""
         cdef Connection conn = self.conn
         cdef HandlerInfo info = conn.info
-        if access_log is not None:
-            access_log(self.environ, self.status, self.sent, (ts_monotonic_ns() - began) / 1e9)
+        if info.access_log is not None:
+            info.access_log(self.environ, self.status, self.sent, (ts_monotonic_ns() - began) / 1e9)
             return 0
         if not info.gateway_logs or self.logged:
             return 0
@@ -476,45 +483,50 @@ cdef class Gateway:
 cdef tuple LOG_NAMES = ("log_request", "requestline")
 
 
-cdef dict template_for(HandlerInfo info, object server):
+cdef Template template_for(HandlerInfo info, object base, object errors):
     """What of the environ is the same for all requests."""
-    cdef dict os_environ = HANDLER.os_environ if info.gateway_os_environ else {}
-    cdef bint multiprocess = server.turbo_multiprocess
-    if (info.template is None or info.template_of is not os_environ or info.template_size != len(os_environ)
-            or info.template["wsgi.multiprocess"] is not (True if multiprocess else False)):
-        base = server.base_environ
-        https = base.get("HTTPS", os_environ.get("HTTPS"))
-        info.template = template_of(os_environ, info.decision.threaded, multiprocess,
-                                    "https" if https in ("yes", "on", "1") else "http", info.cls.server_version)
-        info.template_of = os_environ
-        info.template_size = len(os_environ)
-    return info.template
+    cdef Template template = info.template
+    os_environ = HANDLER.os_environ if info.gateway_os_environ else NOTHING
+    if template is None or not template.holds(base, os_environ, errors):
+        template = info.template = make_template(base, os_environ, errors, info.decision.threaded, info.multiprocess,
+                                                 info.cls.server_version)
+    return template
+
+
+cdef dict NOTHING = {}
 
 
 cdef int run(Connection conn, HandlerInfo info) except -1:
     cdef Gateway gateway = Gateway.__new__(Gateway)
     cdef uint64_t began = 0
-    server = conn.server
-    access_log = server.turbo_access_log
-    if access_log is not None:
+    cdef PyObject *base
+    cdef PyObject *errors
+    cdef dict state = conn.server.__dict__
+    cdef PyObject *application = NULL
+    if info.access_log is not None:
         began = ts_monotonic_ns()
     if conn.reader is None:
         conn.reader = RequestReader(conn)
     gateway.conn = conn
     gateway.length = -1
-    gateway.errors = sys.stderr
+    errors = PySys_GetObject(b"stderr")
+    gateway.errors = <object>errors if errors != NULL else None
     gateway.is_head = (conn.c.req.method.len == 4
                        and memcmp(conn.head_start() + conn.c.req.method.off, b"HEAD", 4) == 0)
-    gateway.environ = environ_of(conn, template_for(info, server), server.base_environ, info.gateway_underscores)
+    base = PyDict_GetItemWithError(state, "base_environ")
+    gateway.environ = environ_of(
+        conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors),
+        info.gateway_underscores)
     PyDict_SetItem(gateway.environ, "wsgi.input", conn.reader)
-    PyDict_SetItem(gateway.environ, "wsgi.errors", gateway.errors)
+    if info.plain_app:
+        application = PyDict_GetItemWithError(state, "application")
     try:
         try:
-            gateway.respond(server.get_app())
+            gateway.respond(<object>application if application != NULL else conn.server.get_app())
         except BaseException:
             gateway.fail()
         if gateway.status is not None and conn.c != NULL:
-            gateway.log(access_log, began)
+            gateway.log(began)
     except BaseException:
         conn.close_connection = True
         raise

@@ -48,9 +48,10 @@ cdef class HandlerInfo(ResponseInfo):
     cdef bint gateway_logs          # turbo_log, turbo_os_environ, turbo_underscores
     cdef bint gateway_os_environ
     cdef bint gateway_underscores
-    cdef dict template              # the part of the environ that no request has a say in
-    cdef object template_of         # ... made of this os_environ
-    cdef Py_ssize_t template_size   # ... when it was of that size
+    cdef object template            # _environ.Template, once there has been a request
+    cdef object access_log          # the server's turbo_access_log
+    cdef bint multiprocess          # ... and turbo_multiprocess
+    cdef bint plain_app             # get_app() returns the server's `application`
     cdef bint hooks_parse           # parse_request is overridden
     cdef bint http11                # protocol_version >= "HTTP/1.1"
     cdef bint asks_protocol         # protocol_version is no plain str: each handler is asked

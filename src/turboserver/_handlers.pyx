@@ -140,6 +140,14 @@ cdef int64_t nanoseconds(object seconds) except -2:
     return -1 if seconds is None else <int64_t>(<double>seconds * 1e9)
 
 
+cdef set PLAIN_GET_APP = set()
+
+
+def register_get_app(function):
+    """WSGIServer's."""
+    PLAIN_GET_APP.add(function)
+
+
 # What of WSGIRequestHandler says what an application sees.
 cdef tuple GATEWAY_HOOKS = ("get_environ", "get_stderr")
 if sys.version_info < (3, 13):
@@ -169,6 +177,9 @@ cdef HandlerInfo study(object server, object factory):
         info.gateway_logs = cls.turbo_log
         info.gateway_os_environ = cls.turbo_os_environ
         info.gateway_underscores = cls.turbo_underscores
+        info.access_log = getattr(server, "turbo_access_log", None)
+        info.multiprocess = getattr(server, "turbo_multiprocess", False)
+        info.plain_app = getattr(type(server), "get_app", None) in PLAIN_GET_APP and "get_app" not in vars(server)
     info.hooks_parse = "parse_request" in decision.handler_hooks
     info.asks_protocol = not is_plain_str(cls, "protocol_version")
     # What the gateway speaks; protocol_version is that of the handler's own answers.

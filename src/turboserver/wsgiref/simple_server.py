@@ -87,6 +87,7 @@ def _handle(self):
 
 if accelerated:
     from turboserver._gateway import register_server_handler
+    from turboserver._handlers import register_get_app
     from turboserver._request import refuse_body
 
     class WSGIServer(HTTPServer, _original.WSGIServer):
@@ -127,6 +128,7 @@ if accelerated:
         _turbo_upgrades = False
 
     register_server_handler(globals(), vars(_original))
+    register_get_app(_original.WSGIServer.get_app)
 else:
     WSGIServer = _original.WSGIServer
 
