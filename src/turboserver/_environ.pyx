@@ -18,7 +18,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.ref cimport PyObject, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
-from cpython.unicode cimport PyUnicode_DecodeLatin1
+from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 from turboserver._connection cimport Connection, VERSIONS
@@ -32,6 +32,8 @@ cdef extern from "cgi.h" nogil:
 
 
 cdef extern from "Python.h":
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyDict_GET_SIZE(dict d)
     PyObject *PyDict_SetDefault(object d, object key, object value) except NULL
 
 
@@ -48,14 +50,17 @@ cdef enum Role:
 
 cdef enum:
     NAME_MAX = 46       # octets of a name that is kept
+    VALUE_MAX = 256     # ... and of its value
     PLACES = 512
     STEPS = 4           # places that a name may be in
 
 cdef struct Name:
     uint8_t role
     uint8_t length
+    bint secret         # what it has is not kept
     char octets[NAME_MAX]
     PyObject *key       # owned
+    PyObject *value     # owned: the str of the last one that was short; NULL: none was
 
 # The GIL guards it. Names come from clients: a name that is new and finds its places
 # taken takes one of them over.
@@ -72,6 +77,7 @@ cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
     cdef bytes upper = PyBytes_FromStringAndSize(NULL, n)
     cdef bint doubtful = ts_cgi_name(PyBytes_AS_STRING(upper), octets, n)
     text = upper.decode("latin-1")
+    name.secret = "COOKIE" in text or "AUTH" in text or "TOKEN" in text or "KEY" in text
     key = sys.intern("HTTP_" + text)
     if text == "CONTENT_TYPE":
         name.role = ROLE_TYPE
@@ -98,6 +104,7 @@ cdef Name *name_of(const char *octets, uint32_t n, Name *own) except NULL:
     cdef Name fresh
     if n > NAME_MAX:
         describe(own, octets, n)
+        own.value = NULL
         return own
     for step in range(STEPS):
         name = &NAMES[(first + step) % PLACES]
@@ -111,8 +118,11 @@ cdef Name *name_of(const char *octets, uint32_t n, Name *own) except NULL:
     describe(&fresh, octets, n)
     if name.role != ROLE_FREE:
         release(name.key)
+        release_some(name.value)
     name.role = fresh.role
     name.key = fresh.key
+    name.secret = fresh.secret
+    name.value = NULL
     name.length = <uint8_t>n
     memcpy(name.octets, octets, n)
     return name
@@ -120,6 +130,21 @@ cdef Name *name_of(const char *octets, uint32_t n, Name *own) except NULL:
 
 cdef extern from "Python.h":
     void release "Py_DECREF"(PyObject *)
+    void release_some "Py_XDECREF"(PyObject *)
+
+
+cdef object value_of(Name *name, const char *octets, uint32_t n):
+    """The str of a value. Clients say the same in most fields each time."""
+    cdef PyObject *known = name.value
+    if (known != NULL and PyUnicode_GET_LENGTH(<object>known) == n
+            and memcmp(PyUnicode_DATA(<object>known), octets, n) == 0):
+        return <object>known
+    value = PyUnicode_DecodeLatin1(octets, n, NULL)
+    if 1 < n <= VALUE_MAX and not name.secret:
+        Py_INCREF(value)
+        name.value = <PyObject *>value
+        release_some(known)
+    return value
 
 
 # ---- the template ---------------------------------------------------------------
@@ -238,16 +263,18 @@ cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
     cdef uint8_t role
     cdef PyObject *present
     cdef bint typed = False, lengthy = False
+    cdef Py_ssize_t size
     for i in range(req.n_fields):
         field = &req.fields[i]
         name = name_of(head + field.name.off, field.name.len, &own)
         role = name.role
         key = <object>name.key
         if name == &own:
+            name.secret = True
             release(own.key)
         if role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not underscores:
             continue
-        value = PyUnicode_DecodeLatin1(head + field.value.off, field.value.len, NULL)
+        value = value_of(name, head + field.value.off, field.value.len)
         if role == ROLE_TYPE:
             if not typed:
                 PyDict_SetItem(environ, "CONTENT_TYPE", value)
@@ -259,15 +286,10 @@ cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
         else:
             if role == ROLE_HOST and req.form == TS_TARGET_ABSOLUTE:
                 value = conn.authority()
-            if field.value.len > 1:
-                present = PyDict_SetDefault(environ, key, value)
-                if present == <PyObject *>value:
-                    continue
-            else:   # a str that all such values share
-                present = PyDict_GetItemWithError(environ, key)
-            if present != NULL:
-                value = f"{<object>present},{value}"
-            PyDict_SetItem(environ, key, value)
+            size = PyDict_GET_SIZE(environ)
+            present = PyDict_SetDefault(environ, key, value)
+            if PyDict_GET_SIZE(environ) == size:    # it is there, from a field before
+                PyDict_SetItem(environ, key, f"{<object>present},{value}")
     if req.form == TS_TARGET_ABSOLUTE and req.minor == 0:
         PyDict_SetDefault(environ, "HTTP_HOST", conn.authority())
     return 0
