@@ -1,8 +1,8 @@
-"""The command `turboserver`: run an unchanged program, or explain a class.
+"""The command `turboserver`: run an unchanged program, serve a WSGI application, or explain a class.
 
 `run` puts our classes in place and then starts the program as `python` would: the same
 sys.argv and sys.path, the same __main__, the same exit codes, tracebacks without a frame
-of ours. Errors of usage are one line on stderr and exit code 2.
+of ours. `wsgi` is in turboserver.deploy. Errors of usage are one line on stderr and exit code 2.
 """
 
 import argparse
@@ -37,6 +37,9 @@ def main(argv=None):
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["run"]:
         return _run(argv[1:])
+    if argv[:1] == ["wsgi"]:
+        from turboserver.deploy.command import main as serve
+        return serve(argv[1:])
     arguments = _parser().parse_args(argv)
     return _explain(arguments.target, arguments.server)
 
@@ -49,6 +52,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"turboserver {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser("run", add_help=False, help="run an unchanged program (see turboserver run -h)")
+    commands.add_parser("wsgi", add_help=False, help="serve a WSGI application (see turboserver wsgi -h)")
     explain = commands.add_parser(
         "explain", help="say how fast a handler or server class can be served, and why",
         description="Name the lane a handler or server class takes and each override that decides it.")

@@ -1,0 +1,93 @@
+"""How the processes here hear signals: in order, at one place, at any moment.
+
+The handler of a signal does nothing; the interpreter writes the signal's number into a pipe
+(signal.set_wakeup_fd), and wait() reads it there. So a signal that comes right before a wait ends it,
+none is lost, and none interrupts anything.
+
+A child that the application forks gets the usual handlers back: it would write into the same pipe, and
+not end when it is told to.
+
+For the main thread. What may not live here: what a signal means.
+"""
+
+import os
+import select
+import signal
+
+__all__ = ["MASTER", "WORKER", "Signals", "Stopped"]
+
+# What a process that serves may be told, and what its master hears beside that.
+WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+MASTER = (*WORKER, signal.SIGCHLD)
+
+
+class Stopped(SystemExit):
+    """A process is to end that has not begun to serve (an exit without a word)."""
+
+
+class Signals:
+    """Takes over `numbers` of this process until close()."""
+
+    def __init__(self, numbers):
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._usual = {}
+        self._fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        _in_use.append(self)
+        for number in numbers:
+            self._usual[number] = signal.signal(number, _heard)
+
+    def wait(self, timeout, descriptors=()):
+        """Wait until a signal comes, a descriptor is readable, or `timeout` seconds are over (None: for ever).
+
+        Returns (list of signal numbers in the order they came, set of readable descriptors).
+        """
+        ready, _, _ = select.select([self._reader, *descriptors], (), (), timeout)
+        came = []
+        if self._reader in ready:
+            ready.remove(self._reader)
+            try:
+                came.extend(os.read(self._reader, 65536))
+            except BlockingIOError:
+                pass
+        return [number for number in came if number in self._usual], set(ready)
+
+    def end_at_once(self, numbers):
+        """From now on these raise Stopped where they interrupt: nothing is served yet."""
+        for number in numbers:
+            signal.signal(number, _raise_stopped)
+
+    def note_only(self):
+        """The end of end_at_once()."""
+        for number in self._usual:
+            signal.signal(number, _heard)
+
+    def close(self):
+        """Give the signals back."""
+        _in_use.remove(self)
+        signal.set_wakeup_fd(self._fd)
+        for number, handler in self._usual.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+_in_use = []        # the Signals of this process, one at the most
+
+
+def _after_fork_in_child():
+    for signals in list(_in_use):
+        signals.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _heard(number, frame):
+    """Makes the interpreter write the number into the pipe; SIG_IGN would not."""
+
+
+def _raise_stopped(number, frame):
+    raise Stopped(0)
+
