@@ -30,7 +30,8 @@ _PATH_SAFE = "/!$&'()*+,;=:@~"      # RFC 3986, pchar, beside what quote() alway
 _plain_path = re.compile(r"[A-Za-z0-9/!$&'()*+,;=:@~._-]*").fullmatch
 _unsafe = re.compile(r'[^ !#-\[\]-~]')
 _has_unsafe = _unsafe.search
-# How long a reader of the log (a pipe, a terminal) that takes nothing may hold up an answer.
+# How long a reader of the log (a pipe, a terminal) that takes nothing may hold up an answer; the next
+# ones do not wait until it takes something.
 _STALL_SECONDS = 5.0
 
 
@@ -129,7 +130,7 @@ class AccessLog:
 
     def __init__(self, path, format="combined"):
         self.path, self._format = path, FORMATS[format]
-        self._complained = False
+        self._complained = self._stalled = False
         try:
             self._fd = self._open()
         except OSError as error:
@@ -153,10 +154,11 @@ class AccessLog:
 
     def _finish(self, line):
         """Write what is left: the disk is full, or the reader of a pipe is late."""
-        end = time.monotonic() + _STALL_SECONDS
+        end = time.monotonic() + (0.0 if self._stalled else _STALL_SECONDS)
         try:
             while line:
-                if not select.select((), [self._fd], (), max(0.0, end - time.monotonic()))[1]:
+                self._stalled = not select.select((), [self._fd], (), max(0.0, end - time.monotonic()))[1]
+                if self._stalled:
                     return self._complain(TimeoutError(0, "its reader takes nothing"))
                 with contextlib.suppress(BlockingIOError):
                     line = line[os.write(self._fd, line):]

@@ -1,0 +1,127 @@
+"""A server that `turboserver wsgi` has started in a process of its own, for tests/test_deploy_*.py."""
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+from support import DEADLINE, fetch, wait_until
+
+#: An application for most tests: what a path of it does is told by its name.
+APPLICATION = '''
+import json, os, threading, time
+
+VERSION = "one"
+go = threading.Event()
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    body = b"ok"
+    if path == "/pid":
+        body = str(os.getpid()).encode()
+    elif path == "/version":
+        body = VERSION.encode()
+    elif path == "/environ":
+        body = json.dumps({k: v for k, v in environ.items() if isinstance(v, (str, bool))}).encode()
+    elif path == "/wait":
+        with open(environ["QUERY_STRING"] + ".entered", "w"):
+            pass
+        while not os.path.exists(environ["QUERY_STRING"]):
+            time.sleep(0.01)
+        body = b"waited"
+    elif path == "/hang":
+        with open(environ["QUERY_STRING"] + ".entered", "w"):
+            pass
+        while True:
+            time.sleep(60)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def create_app(name="made"):
+    def made(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(name)))])
+        return [name.encode()]
+    return made
+'''
+
+
+class Deployed:
+    """`process`, `lines` (of its stderr so far), and `addresses` (of what it serves on) once ready() is true."""
+
+    def __init__(self, *arguments, cwd, stdout=subprocess.DEVNULL, environ=None, **options):
+        environment = {key: value for key, value in os.environ.items()
+                       if key not in ("FORWARDED_ALLOW_IPS", "LISTEN_PID", "LISTEN_FDS")}
+        environment.update(environ or {}, PYTHONDONTWRITEBYTECODE="1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "turboserver", "wsgi", *arguments], cwd=cwd, env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, **options)
+        self.lines = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    def said(self, text):
+        return any(text in line for line in self.lines)
+
+    def ready(self):
+        """Wait until it serves; returns self."""
+        wait_until(lambda: self.said(": serving ") or self.process.poll() is not None, "the server")
+        assert self.said(": serving "), self.lines
+        return self
+
+    @property
+    def addresses(self):
+        line = next(line for line in self.lines if ": serving " in line)
+        found = []
+        for url in line.partition(" on ")[2].rpartition(" (")[0].split(", "):
+            match = re.fullmatch(r"http://(?:\[(.*)\]|(.*)):(\d+)/", url)
+            if match is None:
+                found.append(url.removeprefix("unix:"))
+            elif match[1]:
+                found.append((match[1], int(match[3]), 0, 0))
+            else:
+                found.append((match[2], int(match[3])))
+        return found
+
+    def get(self, path, **options):
+        """The body of one answer, on a connection of its own."""
+        return fetch(self.addresses[0], path, **options).body.decode()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        """Its exit code; all that it said is in `lines` then."""
+        code = self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return code
+
+    def stop(self, number=signal.SIGTERM):
+        self.signal(number)
+        return self.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        self.process.stderr.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def deployed(*arguments, **options):
+    """A server with these arguments; killed at the end, if it is still there."""
+    server = Deployed(*arguments, **options)
+    try:
+        yield server
+    finally:
+        server.close()
