@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-pytest.register_assert_rewrite("support", "differential", "known_differences")
+pytest.register_assert_rewrite("support", "deployed", "differential", "known_differences")
 
 import support  # noqa: E402
 

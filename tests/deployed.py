@@ -94,7 +94,7 @@ class Deployed:
         """The body of one answer, on a connection of its own."""
         return fetch(self.addresses[0], path, **options).body.decode()
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def wait(self):
@@ -104,7 +104,7 @@ class Deployed:
         return code
 
     def stop(self, number=signal.SIGTERM):
-        self.signal(number)
+        self.send(number)
         return self.wait()
 
     def close(self):

@@ -13,6 +13,7 @@ For the main thread. What may not live here: what a signal means.
 import os
 import select
 import signal
+import threading
 
 __all__ = ["MASTER", "WORKER", "Signals", "Stopped"]
 
@@ -74,14 +75,26 @@ class Signals:
 
 
 _in_use = []        # the Signals of this process, one at the most
+_forking = threading.local()
+
+
+def _before_fork():
+    """Until the child has its handlers back, signals wait: one that is for it would be taken for ours."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, MASTER) if _in_use else None
+
+
+def _after_fork_in_parent():
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 def _after_fork_in_child():
     for signals in list(_in_use):
         signals.close()
+    _after_fork_in_parent()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _heard(number, frame):

@@ -1,0 +1,314 @@
+"""`turboserver wsgi` in one process: what is asked for, where it serves, and how it ends."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import turboserver
+from deployed import APPLICATION, deployed
+from support import Client, connect, fetch, read_until_eof, wait_until
+from turboserver import lanes
+from turboserver.deploy import command, serve
+
+native = pytest.mark.skipif(not turboserver.accelerated, reason="the native engine is not loaded")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "site_app.py").write_text(APPLICATION)
+    return tmp_path
+
+
+@native
+def test_it_takes_the_reactor_lane():
+    for server in (serve._ThreadingServer, serve._Server):
+        decision = lanes.decide(server, serve.Handler)
+        assert decision.lane == lanes.REACTOR, decision.reasons
+        assert not decision.handler_hooks and not decision.server_hooks
+
+
+# ---------------------------------------------------------------- usage
+
+def usage(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["m:app", *arguments])
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].removeprefix("turboserver wsgi: error: ")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--bind", "nonsense"], "argument -b/--bind: 'nonsense' is no address: HOST:PORT, [IPV6]:PORT, :PORT, "
+                             "unix:PATH or fd://N"),
+    (["--port", "70000"], "port must be 0 to 65535, not 70000"),
+    (["--port", "x"], "argument -p/--port: invalid int value: 'x'"),
+    (["--workers", "0"], "argument -w/--workers: '0' is no number from 1 to 16000"),
+    (["--threads", "-1"], "argument --threads: '-1' is no number from 1 to 16000"),
+    (["--graceful-timeout", "nan"], "argument --graceful-timeout: 'nan' is no number of seconds from 0 to 86400"),
+    (["--forwarded-allow-ips", "1.2.3"], "'1.2.3' is no address, no network, not '*' and not 'unix'"),
+    (["--forwarded-fields", "x"], "--forwarded-fields: 'x' is none of for, proto, host, port, prefix, forwarded"),
+    (["--root-path", "app"], "'app' is no path that begins with a slash"),
+    (["--threads", "1", "-b", "a:1", "-b", "a:2"], "--threads 1 serves one address: each has a thread of its own"),
+    (["--reuse-port"], "--reuse-port is for --workers"),
+    (["--reload-dir", "."], "--reload-dir is for --reload"),
+], ids=lambda value: value[0] if isinstance(value, list) else None)
+def test_usage(capsys, arguments, message):
+    assert usage(capsys, *arguments) == message
+
+
+def test_no_application(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["module"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("'module' is not of the form MODULE:APP or MODULE:FACTORY()\n")
+
+
+def test_help_says_how_it_ends(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--help"])
+    assert caught.value.code == 0
+    assert "SIGHUP" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- what cannot be done: one line, exit code 1
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("target, message", [
+    ("nothing_here:app", "turboserver: no module named 'nothing_here', neither in {cwd} nor installed"),
+    ("site_app:nothing", "turboserver: site_app has no attribute 'nothing'"),
+    ("broken:app", "turboserver: cannot import broken: ZeroDivisionError: division by zero ({cwd}/broken.py, line 2)"),
+    ("site_app:create_app(1, 2)", "turboserver: site_app:create_app(1, 2) raised TypeError: "),
+])
+def test_an_application_that_is_not_there(folder, workers, target, message):
+    (folder / "broken.py").write_text("\n1 / 0\n")
+    with deployed(target, "-p", "0", *workers, cwd=folder) as server:
+        assert server.wait() == 1
+        assert len(server.lines) == 1, server.lines
+        assert server.lines[0].startswith(message.format(cwd=os.path.realpath(folder))), server.lines
+
+
+def test_a_busy_port(folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with deployed("site_app:app", "-p", str(port), cwd=folder) as server:
+            assert server.wait() == 1
+            assert server.lines == [f"turboserver: cannot listen on 127.0.0.1:{port}: the address is in use, "
+                                    "by another server perhaps"]
+
+
+def test_a_log_that_cannot_be(folder):
+    with deployed("site_app:app", "-p", "0", "--access-log", "none/log", cwd=folder) as server:
+        assert server.wait() == 1
+        assert server.lines == ["turboserver: cannot write the access log none/log: No such file or directory"]
+
+
+# ---------------------------------------------------------------- serving
+
+def test_an_application_a_factory_and_the_end(folder):
+    with deployed("site_app:create_app('it')", "--host", "127.0.0.1", "--port", "0", cwd=folder) as server:
+        assert server.ready().get("/") == "it"
+        assert server.lines[0].endswith(f"/ (pid {server.process.pid})")
+        assert server.stop() == 0
+
+
+def test_environ(folder):
+    with deployed("site_app:app", "-p", "0", "--root-path", "/root", "--forwarded-allow-ips", "127.0.0.1",
+                  cwd=folder) as server:
+        server.ready()
+        environ = json.loads(server.get("/root/environ", headers=[
+            ("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "a.example")]))
+        assert environ["SCRIPT_NAME"] == "/root" and environ["PATH_INFO"] == "/environ"
+        assert environ["REMOTE_ADDR"] == "203.0.113.9" and environ["wsgi.url_scheme"] == "https"
+        assert environ["HTTP_HOST"] == environ["SERVER_NAME"] == "a.example" and environ["SERVER_PORT"] == "443"
+        assert environ["wsgi.multithread"] is True and environ["wsgi.multiprocess"] is False
+        plain = json.loads(server.get("/environ"))
+        assert plain["SERVER_PORT"] == str(server.addresses[0][1]) and plain["REMOTE_ADDR"] == "127.0.0.1"
+
+
+def test_without_a_list_the_fields_are_the_applications(folder):
+    with deployed("site_app:app", "-p", "0", cwd=folder) as server:
+        server.ready()
+        environ = json.loads(server.get("/environ", headers=[("X-Forwarded-For", "203.0.113.9")]))
+        assert environ["HTTP_X_FORWARDED_FOR"] == "203.0.113.9" and environ["REMOTE_ADDR"] == "127.0.0.1"
+
+
+def test_the_list_may_be_in_the_environment(folder):
+    with deployed("site_app:app", "-p", "0", cwd=folder, environ={"FORWARDED_ALLOW_IPS": "10.0.0.1"}) as server:
+        server.ready()
+        assert "HTTP_X_FORWARDED_FOR" not in server.get("/environ", headers=[("X-Forwarded-For", "203.0.113.9")])
+
+
+def test_without_threads(folder):
+    with deployed("site_app:app", "-p", "0", "--threads", "1", cwd=folder) as server:
+        assert json.loads(server.ready().get("/environ"))["wsgi.multithread"] is False
+        assert server.stop() == 0
+
+
+def test_several_addresses(folder):
+    binds = ["-b", "127.0.0.1:0", "-b", ":0"]
+    with deployed("site_app:app", *binds, cwd=folder) as server:
+        assert len(server.ready().addresses) == 2
+        for address in server.addresses:
+            assert fetch(address).body == b"ok"
+        assert server.stop() == 0
+
+
+def test_a_unix_socket_beside_a_port(folder):
+    with deployed("site_app:app", "-p", "0", "--unix", str(folder / "s"), "--forwarded-allow-ips", "unix",
+                  cwd=folder) as server:
+        server.ready()
+        assert server.addresses[1] == str(folder / "s")
+        environ = json.loads(fetch(server.addresses[1], "/environ",
+                                   headers=[("X-Forwarded-For", "203.0.113.9")]).body)
+        assert environ["REMOTE_ADDR"] == "203.0.113.9" and environ["SERVER_NAME"] and environ["SERVER_PORT"]
+        assert "HTTP_X_FORWARDED_FOR" not in server.get("/environ", headers=[("X-Forwarded-For", "203.0.113.9")])
+        assert server.stop() == 0
+    assert not (folder / "s").exists()
+
+
+def test_a_stale_unix_socket(folder):
+    with deployed("site_app:app", "--unix", "s", cwd=folder) as server:
+        server.ready()
+        server.process.kill()
+        server.wait()
+    assert (folder / "s").exists()
+    with deployed("site_app:app", "--unix", "s", cwd=folder) as server:
+        server.ready()
+        assert fetch(str(folder / "s")).body == b"ok"
+        with deployed("site_app:app", "--unix", "s", cwd=folder) as other:
+            assert other.wait() == 1
+            assert other.lines == ["turboserver: cannot listen on unix:s: the address is in use, by another "
+                                   "server perhaps"]
+        assert fetch(str(folder / "s")).body == b"ok"
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["alone", "workers"])
+def test_sockets_of_systemd(folder, workers):
+    """As a service manager does it: the number is the process's own, the socket descriptor 3."""
+    start = ("import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1'; "
+             "os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, [sys.executable, '-m', 'turboserver', 'wsgi', "
+             "*sys.argv[2:]])")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, str(sock.fileno()), "site_app:app", *workers], cwd=folder,
+            pass_fds=[sock.fileno()] + ([3] if sock.fileno() != 3 and _is_open(3) else []),
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            line = process.stderr.readline()
+            assert f"http://127.0.0.1:{sock.getsockname()[1]}/" in line, line
+            environ = json.loads(fetch(sock.getsockname(), "/environ").body)
+            assert "LISTEN_FDS" not in environ
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait(20)
+            process.stderr.close()
+
+
+def _is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- the end
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("threads", [[], ["--threads", "1"]], ids=["threads", "none"])
+def test_what_is_under_way_is_answered(folder, number, threads):
+    with deployed("site_app:app", "-p", "0", *threads, cwd=folder) as server:
+        server.ready()
+        with Client(server.addresses[0]) as client:
+            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until((folder / "go.entered").exists, "the application")
+            server.send(number)
+            if not threads:     # without, the one thread looks when the application has returned
+                _wait_for_refusal(server)
+            (folder / "go").touch()
+            assert client.read().body == b"waited"
+            assert client.at_eof()
+        assert server.wait() == 0
+
+
+def _wait_for_refusal(server):
+    def refused():
+        try:
+            connect(server.addresses[0]).close()
+        except OSError:
+            return True
+    wait_until(refused, "the end of listening")
+
+
+def test_connections_without_a_request_end(folder):
+    with deployed("site_app:app", "-p", "0", cwd=folder) as server:
+        with connect(server.ready().addresses[0]) as silent:
+            server.get("/")
+            assert server.stop() == 0
+            assert read_until_eof(silent) == b""
+
+
+@pytest.mark.parametrize("threads", [[], ["--threads", "1"]], ids=["threads", "none"])
+def test_a_handler_that_hangs_does_not_keep_it(folder, threads):
+    with deployed("site_app:app", "-p", "0", "--graceful-timeout", "0.2", *threads, cwd=folder) as server:
+        with Client(server.ready().addresses[0]) as client:
+            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until((folder / "hang.entered").exists, "the application")
+            assert server.stop() == 0
+
+
+def test_a_thread_of_the_application_does_not_keep_it(folder):
+    (folder / "stays.py").write_text("import threading, time\n"
+                                     "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+                                     "from site_app import app\n")
+    with deployed("stays:app", "-p", "0", "--graceful-timeout", "0", cwd=folder) as server:
+        server.ready()
+        assert server.stop() == -signal.SIGALRM
+
+
+def test_interrupted_twice_it_ends_at_once(folder):
+    with deployed("site_app:app", "-p", "0", cwd=folder) as server:
+        with Client(server.ready().addresses[0]) as client:
+            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until((folder / "hang.entered").exists, "the application")
+            server.send(signal.SIGINT)
+            _wait_for_refusal(server)
+            assert server.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["alone", "workers"])
+def test_it_ends_while_the_application_is_imported(folder, workers):
+    (folder / "slow.py").write_text("open('importing', 'w').close()\nimport time\ntime.sleep(600)\n")
+    with deployed("slow:app", "--unix", "s", *workers, cwd=folder) as server:
+        wait_until((folder / "importing").exists, "the import")
+        assert server.stop() == 0
+        assert server.lines == []
+    assert not (folder / "s").exists()
+
+
+def test_a_child_of_the_application_is_no_part_of_it(folder):
+    """What a handler forks ends by SIGTERM, as without a server, and the server does not."""
+    (folder / "forks.py").write_text("""
+import os, signal, time
+
+
+def app(environ, start_response):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(10)
+        os._exit(0)
+    os.kill(pid, signal.SIGTERM)
+    status = os.waitpid(pid, 0)[1]
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"%2d" % os.WTERMSIG(status)]
+""")
+    with deployed("forks:app", "-p", "0", cwd=folder, environ={"PYTHONWARNINGS": "ignore"}) as server:
+        server.ready()
+        for _ in range(3):
+            assert server.get("/") == "15"
+        assert server.stop() == 0
