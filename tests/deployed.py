@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 
-from support import DEADLINE, fetch, wait_until
+from support import DEADLINE, connect, fetch, wait_until
 
 #: An application for most tests: what a path of it does is told by its name.
 APPLICATION = '''
@@ -106,6 +106,15 @@ class Deployed:
     def stop(self, number=signal.SIGTERM):
         self.send(number)
         return self.wait()
+
+    def wait_for_refusal(self):
+        """Wait until nobody listens there any more."""
+        def refused():
+            try:
+                connect(self.addresses[0]).close()
+            except OSError:
+                return True
+        wait_until(refused, "the end of listening")
 
     def close(self):
         if self.process.poll() is None:

@@ -229,20 +229,11 @@ def test_what_is_under_way_is_answered(folder, number, threads):
             wait_until((folder / "go.entered").exists, "the application")
             server.send(number)
             if not threads:     # without, the one thread looks when the application has returned
-                _wait_for_refusal(server)
+                server.wait_for_refusal()
             (folder / "go").touch()
             assert client.read().body == b"waited"
             assert client.at_eof()
         assert server.wait() == 0
-
-
-def _wait_for_refusal(server):
-    def refused():
-        try:
-            connect(server.addresses[0]).close()
-        except OSError:
-            return True
-    wait_until(refused, "the end of listening")
 
 
 def test_connections_without_a_request_end(folder):
@@ -277,7 +268,7 @@ def test_interrupted_twice_it_ends_at_once(folder):
             client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
             wait_until((folder / "hang.entered").exists, "the application")
             server.send(signal.SIGINT)
-            _wait_for_refusal(server)
+            server.wait_for_refusal()
             assert server.stop(signal.SIGINT) == 0
 
 

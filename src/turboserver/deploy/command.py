@@ -8,9 +8,11 @@ What may not live here: how anything is done.
 import argparse
 import functools
 import os
+import signal
 import sys
 
 from . import DeployError, application, binds
+from .signals import MASTER, WORKER, Signals
 
 __all__ = ["main"]
 
@@ -155,15 +157,24 @@ def _run(arguments, asked, make_options):
         from . import reload
         reload.check(folders)
     workers = arguments.workers or 1
-    with binds.opened(asked, workers, arguments.reuse_port) as listeners:
-        options = make_options()
-        announce = functools.partial(_announce, arguments, [listener.url for listener in listeners])
-        if arguments.workers is None and not arguments.reload:
-            from .serve import serve_alone
-            return serve_alone([listener.socket_for(0) for listener in listeners], options, announce)
-        from .workers import run
-        watch = functools.partial(reload.watch, folders) if arguments.reload else None
-        return run(listeners, workers, options, announce, watch)
+    alone = arguments.workers is None and not arguments.reload
+    numbers = WORKER if alone else MASTER
+    if alone and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:     # nohup
+        numbers = tuple(number for number in numbers if number != signal.SIGHUP)
+    signals = Signals(numbers)
+    signals.end_at_once(set(numbers) & {signal.SIGTERM, signal.SIGINT})
+    try:
+        with binds.opened(asked, workers, arguments.reuse_port) as listeners:
+            options = make_options()
+            announce = functools.partial(_announce, arguments, [listener.url for listener in listeners])
+            if alone:
+                from .serve import serve
+                return serve([listener.socket_for(0) for listener in listeners], options, signals, ready=announce)
+            from .workers import run
+            watch = functools.partial(reload.watch, folders) if arguments.reload else None
+            return run(listeners, workers, options, signals, announce, watch)
+    finally:
+        signals.close()
 
 
 def _announce(arguments, urls):

@@ -30,9 +30,8 @@ from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHa
 
 from .access_log import AccessLog, nothing
 from .application import load
-from .signals import Signals
 
-__all__ = ["Options", "Serving", "serve", "serve_alone", "wrap"]
+__all__ = ["Options", "Serving", "serve", "wrap"]
 
 # How long connections that were accepted right before the end may take to say what they want.
 _LAME_DUCK_SECONDS = 0.5
@@ -214,13 +213,3 @@ def _insist(timeout):
     """End this process after `timeout` and a little more: by the kernel, whatever the process does then."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(math.ceil(timeout) + _INSIST_SECONDS)
-
-
-def serve_alone(sockets, options, announce):
-    """serve() in a process without a master; `announce` (callable) is told when it serves. Returns the exit code."""
-    signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-                      + (() if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)))     # nohup
-    try:
-        return serve(sockets, options, signals, ready=announce)
-    finally:
-        signals.close()

@@ -55,7 +55,7 @@ class Signals:
         return [number for number in came if number in self._usual], set(ready)
 
     def end_at_once(self, numbers):
-        """From now on these raise Stopped where they interrupt: nothing is served yet."""
+        """Until note_only(), these raise Stopped where they interrupt: nothing is served yet."""
         for number in numbers:
             signal.signal(number, _raise_stopped)
 
@@ -65,7 +65,9 @@ class Signals:
             signal.signal(number, _heard)
 
     def close(self):
-        """Give the signals back."""
+        """Give the signals back, if that was not done yet."""
+        if self not in _in_use:
+            return
         _in_use.remove(self)
         signal.set_wakeup_fd(self._fd)
         for number, handler in self._usual.items():

@@ -78,20 +78,20 @@ class _Worker:
 class Master:
     """Looks after `count` workers.
 
-    listeners: list of binds.Listener. options: serve.Options. announce(): told when the first workers all serve.
+    listeners: list of binds.Listener. options: serve.Options. signals: Signals(MASTER). announce(): told when the
+    first workers all serve.
     watch: None, or a function(descriptor to write to, lifeline, signal mask) for a child that watches files.
     """
 
-    def __init__(self, listeners, count, options, announce, watch=None):
+    def __init__(self, listeners, count, options, signals, announce, watch=None):
         self._listeners, self._count, self._options = listeners, count, options
-        self._announce, self._watch = announce, watch
+        self._signals, self._announce, self._watch = signals, announce, watch
         self._current, self._coming, self._leaving = {}, None, []
         self._due = dict.fromkeys(range(count), 0.0)        # when a slot that is empty is filled
         self._quick_deaths = 0
         self._announced = self._stopping = False
         self._code = 0
         self._told = None           # the last complaint, which is not repeated
-        self._signals = Signals(MASTER)
         self._lifeline, self._alive = os.pipe()
         self._changes = self._watcher = None
 
@@ -99,6 +99,7 @@ class Master:
 
     def supervise(self):
         """Until all has ended; returns the exit code. Raises _Born in each child."""
+        self._signals.note_only()
         if self._watch is not None:
             self._start_watcher()
         while True:
@@ -120,8 +121,7 @@ class Master:
             self._kill_late(time.monotonic())
 
     def close(self):
-        """Give back signals and descriptors."""
-        self._signals.close()
+        """Give back descriptors."""
         self._end_watcher()
         for fd in (self._lifeline, self._alive):
             os.close(fd)
@@ -384,9 +384,9 @@ def _tell(text):
     print(f"turboserver: {text}", file=sys.stderr, flush=True)
 
 
-def run(listeners, count, options, announce, watch=None):
+def run(listeners, count, options, signals, announce, watch=None):
     """Serve with `count` workers (see Master); returns the exit code, of each process that this becomes."""
-    master = Master(listeners, count, options, announce, watch)
+    master = Master(listeners, count, options, signals, announce, watch)
     try:
         code = master.supervise()
     except _Born as born:
