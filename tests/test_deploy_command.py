@@ -1,6 +1,7 @@
 """`turboserver wsgi` in one process: what is asked for, where it serves, and how it ends."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,7 +29,8 @@ def test_it_takes_the_reactor_lane():
     for server in (serve._ThreadingServer, serve._Server):
         decision = lanes.decide(server, serve.Handler)
         assert decision.lane == lanes.REACTOR, decision.reasons
-        assert not decision.handler_hooks and not decision.server_hooks
+        # Constants are looked at once; a method would be called for each request.
+        assert decision.handler_hooks <= {"turbo_log", "turbo_os_environ"} and not decision.server_hooks
 
 
 # ---------------------------------------------------------------- usage
@@ -217,6 +219,73 @@ def _is_open(number):
     return True
 
 
+# ---------------------------------------------------------------- the access log
+
+COMMON = r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /a%22b\?q=1 HTTP/1\.1" 200 2'
+
+
+@native
+@pytest.mark.parametrize("format, pattern", [
+    ("common", COMMON), ("combined", COMMON + r' "-" "evil\\x22 \\xe4"'), ("json", None)])
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_a_line_for_each_answer(folder, format, pattern, workers):
+    with deployed("site_app:app", "-p", "0", "--access-log", "log", "--access-log-format", format, *workers,
+                  cwd=folder) as server:
+        with Client(server.ready().addresses[0]) as client:
+            for _ in range(20):
+                client.request(path="/a%22b?q=1", headers=[("User-Agent", 'evil" \xe4')])
+        assert server.stop() == 0
+        assert len(server.lines) == 1, server.lines     # nothing of it on stderr
+    lines = (folder / "log").read_text().splitlines()
+    assert len(lines) == 20
+    for line in lines:
+        if pattern is not None:
+            assert re.fullmatch(pattern, line), line
+        else:
+            found = json.loads(line)
+            assert found["target"] == "/a%22b?q=1" and found["status"] == 200 and found["bytes"] == 2
+            assert found["user_agent"] == 'evil" \xe4' and found["remote_addr"] == "127.0.0.1"
+            assert 0 <= found["seconds"] < 60
+
+
+@native
+def test_standard_output_gets_it_without_a_path(folder):
+    with deployed("site_app:app", "-p", "0", "--access-log", cwd=folder, stdout=subprocess.PIPE) as server:
+        server.ready().get("/x")
+        assert '"GET /x HTTP/1.1" 200 2 "-" "-"' in server.process.stdout.readline()
+
+
+@native
+def test_what_a_proxy_says_is_logged(folder):
+    with deployed("site_app:app", "-p", "0", "--access-log", "log", "--forwarded-allow-ips", "127.0.0.1",
+                  cwd=folder) as server:
+        server.ready().get("/", headers=[("X-Forwarded-For", "203.0.113.9")])
+        assert server.stop() == 0
+    assert (folder / "log").read_text().startswith("203.0.113.9 - - [")
+
+
+@native
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_the_log_is_opened_again(folder, workers):
+    """As logrotate does it: the file is moved away, then all write to a new one."""
+    with deployed("site_app:app", "-p", "0", "--access-log", "log", *workers, cwd=folder) as server:
+        server.ready().get("/before")
+        wait_until(lambda: "/before" in (folder / "log").read_text())
+        os.rename(folder / "log", folder / "old")
+        server.send(signal.SIGUSR1)
+        count = 0
+
+        def there():
+            nonlocal count
+            count += 1
+            server.get("/after")
+            return (folder / "log").exists() and "/after" in (folder / "log").read_text()
+        wait_until(there, "a line in the new file")
+        assert server.stop() == 0
+    lines = ((folder / "old").read_text() + (folder / "log").read_text()).splitlines()
+    assert len(lines) == 1 + count
+
+
 # ---------------------------------------------------------------- the end
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -233,6 +302,19 @@ def test_what_is_under_way_is_answered(folder, number, threads):
             (folder / "go").touch()
             assert client.read().body == b"waited"
             assert client.at_eof()
+        assert server.wait() == 0
+
+
+@native
+@pytest.mark.parametrize("lane", ["blocking", "compatible"])
+def test_in_the_other_lanes_too(folder, lane):
+    with deployed("site_app:app", "-p", "0", cwd=folder, environ={lanes.LANE_VARIABLE: lane}) as server:
+        with Client(server.ready().addresses[0]) as client:
+            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until((folder / "go.entered").exists, "the application")
+            server.send(signal.SIGTERM)
+            (folder / "go").touch()
+            assert client.read().body == b"waited"
         assert server.wait() == 0
 
 

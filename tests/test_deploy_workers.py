@@ -343,3 +343,27 @@ def test_told_to_end_as_it_starts(folder):
             time.sleep(pause)
             assert server.stop() == 0
             wait_until(lambda: not (folder / "s").exists())
+
+
+def test_a_worker_that_cannot_be_forked_is_tried_again(folder):
+    """With no process to be had at first: the master says so, and comes back to it."""
+    (folder / "unforked.py").write_text("""
+import errno, os, sys
+from turboserver.deploy import workers
+fork, left = workers._fork, [2]
+
+def fail():
+    if left[0]:
+        left[0] -= 1
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+workers._fork, workers._LONGEST_DELAY = fail, 0.05
+""")
+    (folder / "sitecustomize.py").write_text("import unforked\n")
+    with deployed("site_app:app", "-p", "0", "--workers", "1", cwd=folder,
+                  environ={"PYTHONPATH": str(folder)}) as server:
+        server.ready()
+        assert server.lines[:2] == ["turboserver: cannot start a worker: Resource temporarily unavailable"] * 2
+        assert server.get("/version") == "one"
+        assert server.stop() == 0

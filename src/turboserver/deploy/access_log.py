@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from . import DeployError
 
-__all__ = ["FORMATS", "AccessLog", "nothing"]
+__all__ = ["FORMATS", "AccessLog"]
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PATH_SAFE = "/!$&'()*+,;=:@~"      # RFC 3986, pchar, beside what quote() always leaves
@@ -33,10 +33,6 @@ _has_unsafe = _unsafe.search
 # How long a reader of the log (a pipe, a terminal) that takes nothing may hold up an answer; the next
 # ones do not wait until it takes something.
 _STALL_SECONDS = 5.0
-
-
-def nothing(environ, status, sent, seconds):
-    """The log of who wants none."""
 
 
 def _escape(text):

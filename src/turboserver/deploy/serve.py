@@ -28,7 +28,6 @@ from turboserver import accelerated
 from turboserver.http.server import _name_without_asking
 from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHandler, WSGIServer
 
-from .access_log import AccessLog, nothing
 from .application import load
 
 __all__ = ["Options", "Serving", "serve", "wrap"]
@@ -55,6 +54,7 @@ class Options(types.SimpleNamespace):
 class Handler(WSGIRequestHandler):
     """Attributes only: a method of its own would cost each request its native path."""
 
+    turbo_log = False           # there is the access log
     turbo_os_environ = False
 
 
@@ -62,8 +62,9 @@ class _Adopting:
     """A server over a socket that listens already, shared with other processes."""
 
     allow_reuse_address = False
-    daemon_threads = True       # the end does not wait for them longer than serve() does
-    block_on_close = False
+    # Who waits for handlers at the end is finish(); without the engine, server_close().
+    daemon_threads = accelerated
+    block_on_close = not accelerated
 
     def __init__(self, sock, application, options):
         super().__init__(("", 0), Handler, bind_and_activate=False)
@@ -78,7 +79,7 @@ class _Adopting:
             # PEP 3333 wants both, never empty; nobody can ask for a URL of them.
             self.server_name, self.server_port = "localhost", 80
         self.turbo_multiprocess = options.multiprocess
-        self.turbo_access_log = options.access_log or nothing
+        self.turbo_access_log = options.access_log
         self.turbo_shutdown_timeout = options.graceful_timeout
         if options.threads is not None:
             self.turbo_max_threads = options.threads
@@ -194,7 +195,7 @@ def serve(sockets, options, signals, *, lifeline=None, ready=None):
     end = None
     while serving.running and (end is None or time.monotonic() < end):
         came, readable = signals.wait(None if end is None else max(0.0, end - time.monotonic()), watched)
-        if signal.SIGUSR1 in came and isinstance(options.access_log, AccessLog):
+        if signal.SIGUSR1 in came and options.access_log is not None:
             options.access_log.reopen()
         if end is not None and lifeline is None and signal.SIGINT in came:
             break

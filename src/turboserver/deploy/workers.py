@@ -160,12 +160,22 @@ class Master:
     def _fill(self, now):
         for slot in range(self._count):
             if slot not in self._current and self._due[slot] <= now:
-                self._current[slot] = self._start_worker(slot)
+                try:
+                    self._current[slot] = self._start_worker(slot)
+                except OSError as error:        # no more processes, no memory: not for ever, perhaps
+                    self._due[slot] = now + _LONGEST_DELAY
+                    _tell(f"cannot start a worker: {error.strerror}")
 
     def _start_worker(self, slot):
+        """A new _Worker. Raises OSError."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
-        pid, usual = _fork()
+        try:
+            pid, usual = _fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
         if pid == 0:
             os.close(reader)
             self._leave_family()
@@ -232,7 +242,7 @@ class Master:
                 self._leaving.remove(worker)
             elif self._coming is not None and self._coming.get(worker.slot) is worker:
                 self._coming.pop(worker.slot)
-                self._give_up_reload(worker, status)
+                self._give_up_reload(_last_words(worker, status))
             else:
                 del self._current[worker.slot]
                 self._replace(worker, status)
@@ -286,11 +296,14 @@ class Master:
             coming, self._coming = self._coming, None
             self._leave(coming.values())
         self._coming = {}
-        for slot in range(self._count):
-            self._coming[slot] = self._start_worker(slot)
+        try:
+            for slot in range(self._count):
+                self._coming[slot] = self._start_worker(slot)
+        except OSError as error:
+            self._give_up_reload(f"cannot start a worker: {error.strerror}")
 
-    def _give_up_reload(self, worker, status):
-        _tell(f"not reloaded: {_last_words(worker, status)}")
+    def _give_up_reload(self, reason):
+        _tell(f"not reloaded: {reason}")
         coming, self._coming = self._coming, None
         self._leave(coming.values())
 
