@@ -47,7 +47,7 @@ def test_what_is_missing(format):
     if format == "json":
         assert json.loads(text)["target"] == "/" and json.loads(text)["status"] == 0
     else:
-        assert re.fullmatch(rf'- - - {TIME} "- / -" - -(?: "-" "-")?', text)
+        assert re.fullmatch(rf'- - - {TIME} "- / -" 0 -(?: "-" "-")?', text)
 
 
 @pytest.mark.parametrize("name, text, shown", [

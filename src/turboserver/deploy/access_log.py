@@ -13,6 +13,7 @@ Any thread may log. What may not live here: what is logged elsewhere (wsgi.error
 """
 
 import contextlib
+import functools
 import os
 import re
 import select
@@ -53,13 +54,20 @@ def _word(value):
     return _field(value).replace(" ", "\\x20")
 
 
+def _quote_path(path):
+    return path if _plain_path(path) else quote(path, safe=_PATH_SAFE, encoding="latin-1", errors="replace")
+
+
+_known_path = functools.lru_cache(maxsize=1024)(_quote_path)
+_LONGEST_KNOWN = 256        # octets of a path that is remembered
+
+
 def _target(environ):
     """The request target, in the octets that no middleware changes by shifting its parts."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    if not _plain_path(path):
-        path = quote(path, safe=_PATH_SAFE, encoding="latin-1", errors="replace")
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
+    path = _known_path(path) if len(path) <= _LONGEST_KNOWN else _quote_path(path)
     query = environ.get("QUERY_STRING")
-    return f"{path or '/'}?{query}" if query else path or "/"
+    return f"{path}?{query}" if query else path
 
 
 class _Clock:
@@ -88,29 +96,42 @@ _iso_time = _Clock(lambda now: f"{now.tm_year}-{now.tm_mon:02d}-{now.tm_mday:02d
                                f"{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}{_offset(now, ':')}")
 
 
+def _is_plain(text):
+    """Whether there is nothing to escape: one look at all that a client has sent, for most lines."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def common(environ, status, sent, seconds):
     """One line without its end."""
     get = environ.get
-    return (f'{_word(get("REMOTE_ADDR"))} - {_word(get("REMOTE_USER"))} [{_common_time()}] '
-            f'"{_field(get("REQUEST_METHOD"))} {_field(_target(environ))} {_field(get("SERVER_PROTOCOL"))}" '
-            f'{_word(status[:3])} {sent or "-"}')
+    address, user = get("REMOTE_ADDR") or "-", get("REMOTE_USER") or "-"
+    method, protocol = get("REQUEST_METHOD") or "-", get("SERVER_PROTOCOL") or "-"
+    request = f"{method} {_target(environ)} {protocol}"
+    if user != "-" or " " in address or not _is_plain(address + request):
+        address, user, request = _word(address), _word(user), _field(request)
+    return f'{address} - {user} [{_common_time()}] "{request}" {_status(status)} {sent or "-"}'
 
 
 def combined(environ, status, sent, seconds):
     """One line without its end."""
-    get = environ.get
-    return (f'{common(environ, status, sent, seconds)} '
-            f'"{_field(get("HTTP_REFERER"))}" "{_field(get("HTTP_USER_AGENT"))}"')
+    referer, agent = environ.get("HTTP_REFERER") or "-", environ.get("HTTP_USER_AGENT") or "-"
+    if not _is_plain(referer + agent):
+        referer, agent = _field(referer), _field(agent)
+    return f'{common(environ, status, sent, seconds)} "{referer}" "{agent}"'
+
+
+def _status(status):
+    code = status[:3]
+    return code if code.isdigit() and code.isascii() else "0"
 
 
 def json(environ, status, sent, seconds):
     """One line without its end; what the client did not send is "" there."""
     def text(name):
         return quoted(str(environ.get(name) or ""))
-    number = status[:3] if status[:3].isdigit() and status[:3].isascii() else "0"
     return (f'{{"time":"{_iso_time()}","remote_addr":{text("REMOTE_ADDR")},"remote_user":{text("REMOTE_USER")},'
             f'"method":{text("REQUEST_METHOD")},"scheme":{text("wsgi.url_scheme")},"host":{text("HTTP_HOST")},'
-            f'"target":{quoted(_target(environ))},"protocol":{text("SERVER_PROTOCOL")},"status":{number},'
+            f'"target":{quoted(_target(environ))},"protocol":{text("SERVER_PROTOCOL")},"status":{_status(status)},'
             f'"bytes":{sent:d},"seconds":{seconds:.6f},'
             f'"referer":{text("HTTP_REFERER")},"user_agent":{text("HTTP_USER_AGENT")}}}')
 

@@ -41,12 +41,18 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # RFC 7239, 4: forwarded-pair. The quoted-string is RFC 9110's, 5.6.4.
 _pair = re.compile(rf'[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"))?'
                    r'[ \t]*([;,]|\Z)').match
+_LONGEST_NODE = 100         # an address of IPv6 with a scope and a port
 _MAX_ELEMENTS = 100     # a chain of more proxies is no chain, and each element costs time
 
 
 def _address(text):
     """An address in its usual form, or None."""
     text = text.strip()
+    return _known_address(text) if len(text) <= _LONGEST_NODE else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_address(text):
     match = _node(text)
     try:
         return str(_plain(ipaddress.ip_address((match[1] or match[2]) if match else text)))
