@@ -318,6 +318,21 @@ def test_in_the_other_lanes_too(folder, lane):
         assert server.wait() == 0
 
 
+@native
+def test_a_request_that_comes_right_after_the_signal_is_answered(folder):
+    """Its connection was accepted before; that is not known to the client, who may be half a second late."""
+    (folder / "sitecustomize.py").write_text("from turboserver.deploy import serve\n"
+                                             "serve._LAME_DUCK_SECONDS = 20.0\n")
+    with deployed("site_app:app", "-p", "0", cwd=folder, environ={"PYTHONPATH": str(folder)}) as server:
+        with Client(server.ready().addresses[0]) as client:
+            server.get("/")         # so that the one before it has been accepted
+            server.send(signal.SIGTERM)
+            server.wait_for_refusal()
+            assert client.request(path="/version").body == b"one"
+            assert client.at_eof()
+        assert server.wait() == 0
+
+
 def test_connections_without_a_request_end(folder):
     with deployed("site_app:app", "-p", "0", cwd=folder) as server:
         with connect(server.ready().addresses[0]) as silent:
