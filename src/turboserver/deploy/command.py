@@ -140,9 +140,12 @@ def _options(arguments):
     below = root_path.checked(arguments.root_path) if arguments.root_path else ""
 
     def make():
+        from turboserver import accelerated
         from .access_log import AccessLog
         from .serve import Options
         log = arguments.access_log
+        if log is not None and not accelerated:
+            raise DeployError("--access-log needs the native engine, which is not loaded here")
         return Options(
             target=arguments.application, threads=arguments.threads,
             multiprocess=(arguments.workers or 1) > 1,
