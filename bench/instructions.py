@@ -137,11 +137,10 @@ def answer_length(request, data):
 
 
 def environment():
-    """Nothing that could choose another lane, poller, allocator or hash seed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TURBOSERVER_"))}
-    if "PYTHONPATH" in os.environ:
-        kept["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    return kept | {"PYTHONHASHSEED": "0"}
+    """Nothing that could choose another lane, poller, allocator or hash seed, and always as much: each environ of an
+    application begins with a copy."""
+    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONHASHSEED": "0"}
 
 
 def count(name):

@@ -33,6 +33,7 @@ METHOD = [
     "Figures are medians over the rounds, with the smallest and the largest; ratios are of medians within this run.",
     "Latencies of wrk do not include connecting, and are corrected for coordinated omission as wrk does it.",
     "The standard library's servers are as they come: with a listen queue of 5, so of many connections some come late.",
+    "Servers have a few environment variables, as services have: wsgiref's servers copy them for each request.",
     "Peers have their access log off, room for all connections and as many threads as requests wait at once.",
 ]
 

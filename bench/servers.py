@@ -33,6 +33,8 @@ HTTP = frozenset({"hello", "headers", "closing", "sleep", "mixed", "post", "down
 #: What only WSGI applications are there for.
 WSGI = HTTP | {"numbered", "checksum", "file", "flask", "django"}
 LOGGED = WSGI | {"logged"}
+#: What servers have of our environment, about as much as a service has: wsgiref's copy all of it for each request.
+VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 #: The name of the log of a server that is told one, in its folder.
 LOG = "access.log"
 C_PROGRAMS = {
@@ -262,7 +264,9 @@ class Running:
         command = self.server.command(Start(self.environment, app, self.threads, self.port, Path(self.folder.name)))
         if command[0] is None:
             raise RuntimeError("its program was not found")
-        variables = {**os.environ, "BENCH_APP": app, "PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1"}
+        ours = (name for name in os.environ if name in VARIABLES or name.startswith("TURBOSERVER_"))
+        variables = {name: os.environ[name] for name in ours}
+        variables |= {"BENCH_APP": app, "PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1"}
         with measure.on_core(self.core):
             # A session of its own: Ctrl-C is ours to pass on, and stop() reaches its children.
             self.process = subprocess.Popen(
