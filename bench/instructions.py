@@ -76,6 +76,7 @@ CASES = {
     "wsgi": Case("reactor: WSGI, get_environ overridden, HTTP/1.0", HELLO10, keep=False),
     "wsgi-hello": Case("native gateway, ThreadingWSGIServer: hello", HELLO),
     "wsgi-browser": Case("native gateway: browser's request, no header read", BROWSER),
+    "wsgi-pipelined": Case("native gateway: 16 requests at once", HELLO, at_once=16),
     "blocking": Case("blocking: handle_one_request overridden", HELLO),
     "stream": Case("blocking: StreamRequestHandler, a line echoed", LINE),
     "compatible": Case("compatible: sockets are patched", HELLO),

@@ -112,6 +112,7 @@ SERVERS = {
     "wsgi": (WSGIServer, OverriddenWSGI, lanes.REACTOR),
     "wsgi-hello": (ThreadingWSGIServer, QuietWSGI, lanes.REACTOR),
     "wsgi-browser": (ThreadingWSGIServer, QuietWSGI, lanes.REACTOR),
+    "wsgi-pipelined": (ThreadingWSGIServer, QuietWSGI, lanes.REACTOR),
     "blocking": (ThreadingHTTPServer, Blocking, lanes.BLOCKING),
     "stream": (socketserver.ThreadingTCPServer, Lines, lanes.BLOCKING),
     "compatible": (ThreadingHTTPServer, Hello, lanes.COMPATIBLE),
