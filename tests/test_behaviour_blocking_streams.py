@@ -434,3 +434,65 @@ def test_socket_ended_by_the_handler_while_octets_wait(backend, serve_lines, how
             with connect(server) as sock:
                 sock.sendall(b"a\nb\n")
                 assert read_until_eof(sock) == b"A\n"
+
+
+# ---------------------------------------------------------------- a socket that is asked for its octets
+
+class Asked(socket.socket):
+    """A socket that is not a plain one: its own recv() is called, as a TLS socket's is."""
+
+
+@pytest.mark.parametrize("reading", ("readline", "read"))
+def test_rfile_closed_while_it_waits_for_such_a_socket(backend, kept, reading):
+    """By another thread. The octets that come then have no place to go to."""
+    class Server(backend.socketserver.ThreadingTCPServer):
+        def get_request(self):
+            sock, address = super().get_request()
+            return Asked(fileno=sock.detach()), address
+
+    if backend.name == "stdlib":
+        pytest.skip("its rfile cannot be closed by another thread meanwhile")
+    outcomes = []
+
+    def handle(self):
+        kept.append(self.rfile)
+        try:
+            outcomes.append(getattr(self.rfile, reading)(100_000))
+        except ValueError as error:
+            outcomes.append(str(error))
+
+    with serving(Server(("127.0.0.1", 0), echo(backend, handle=handle))) as server:
+        for count in range(1, 6):
+            with connect(server) as sock:
+                sock.sendall(b"a")
+                wait_until(lambda: kept, "the handler")
+                kept.pop().close()
+                sock.sendall(b"b" * 100 + b"\n")
+                wait_until(lambda: len(outcomes) == count, "the handler's end")
+    assert outcomes == ["I/O operation on closed file."] * 5
+
+
+def test_threads_that_read_lines_from_such_a_socket(backend):
+    """Every octet is read once, whatever thread gets it."""
+    class Server(backend.socketserver.ThreadingTCPServer):
+        def get_request(self):
+            sock, address = super().get_request()
+            return Asked(fileno=sock.detach()), address
+
+    if backend.name == "stdlib":
+        pytest.skip("its rfile has a lock")
+    lines = []
+
+    def handle(self):
+        threads = [threading.Thread(target=lambda: lines.extend(self.rfile)) for unused in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    with serving(Server(("127.0.0.1", 0), echo(backend, handle=handle))) as server, connect(server) as sock:
+        for number in range(200):
+            sock.sendall(b"%d %s\n" % (number, b"x" * (number * 50)))
+        sock.shutdown(socket.SHUT_WR)
+        assert read_until_eof(sock) == b""
+    assert sum(map(len, lines)) == sum(len(b"%d %s\n" % (n, b"x" * (n * 50))) for n in range(200))

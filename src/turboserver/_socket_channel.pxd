@@ -31,7 +31,7 @@ cdef class SocketChannel(Channel):
     cdef Py_ssize_t receive_some(self) except -2
     cdef Py_ssize_t wait_for_more(self) except -2
     cdef Py_ssize_t refill_by_asking(self) except -2
-    cdef Py_ssize_t ask(self, char *into, Py_ssize_t n) except -2
+    cdef bytes ask(self, Py_ssize_t n)
     cdef uint64_t due(self) except? 0
     cdef int64_t patience_by_rules(self) except -2
     cdef int late(self) except -1

@@ -180,23 +180,35 @@ cdef class SocketChannel(Channel):
         return self.came(Channel.refill(self))
 
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
-        return self.came(Channel.receive(self, into, n)) if self.is_plain else self.ask(into, n)
+        cdef bytes octets
+        if self.is_plain:
+            return self.came(Channel.receive(self, into, n))
+        octets = self.ask(n)
+        if octets is None:
+            return -1
+        memcpy(into, <char *>octets, len(octets))
+        return self.came(len(octets))
 
     cdef Py_ssize_t refill_by_asking(self) except -2:
+        """refill() by the socket's own recv(), during which other threads may read and close."""
         cdef ts_in *b = &self.own
+        cdef bytes octets = self.ask(max(b.cap - b.end, <uint32_t>TS_IN_FIRST))
         cdef Py_ssize_t got
+        if octets is None:
+            return -1
+        got = len(octets)
         if b.pos == b.end:
             b.head = b.pos = b.end = 0
         b.head = b.pos
-        if ts_in_reserve(b, 1 if b.data != NULL and b.end < b.cap else TS_IN_FIRST) != 0:
+        if ts_in_reserve(b, <uint32_t>got if b.data != NULL else TS_IN_FIRST) != 0:
             raise MemoryError
-        got = self.ask(b.data + b.end, b.cap - b.end)
-        if got > 0:
-            b.end += <uint32_t>got
-        return got
+        memcpy(b.data + b.end, <char *>octets, got)
+        b.end += <uint32_t>got
+        return self.came(got)
 
-    cdef Py_ssize_t ask(self, char *into, Py_ssize_t n) except -2:
-        """receive() by the socket's own recv()."""
+    cdef bytes ask(self, Py_ssize_t n):
+        """1..n octets by the socket's own recv(); b"" at the end, None if it would have to wait
+        and may not. ValueError if the channel went away meanwhile."""
         cdef bytes octets
         cdef int64_t patience
         self.settle()
@@ -210,15 +222,18 @@ cdef class SocketChannel(Channel):
                 sock.settimeout(patience / 1e9)
             octets = sock.recv(n)
         except BlockingIOError:
-            return -1
+            return None
         except TimeoutError:
             self.late()
             raise
         finally:
             if patience > 0:
                 sock.settimeout(usual)
-        memcpy(into, <char *>octets, len(octets))
-        return self.came(len(octets))
+        if self.sock is None:
+            raise ValueError("I/O operation on closed file.")
+        if len(octets) > n:
+            raise ValueError("recv() has returned more than was asked for")
+        return octets
 
     # ---- deadlines, where the program has set some --------------------------
 
