@@ -131,6 +131,27 @@ def test_a_refusal_by_start_response_is_no_answer_of_the_attacker(wsgi):
         assert answer.status == 500 and answer.get("Set-Cookie") is None
 
 
+# ---------------------------------------------------------------- after a refusal
+
+def terse(self, code, message=None, explain=None):
+    """A send_error() that says nothing of the connection."""
+    self.send_response(code)
+    self.send_header("Content-Length", "0")
+    self.end_headers()
+
+
+@pytest.mark.parametrize("end", (b"", b"\n", b"\r\n"), ids=("no end", "LF", "CR LF"))
+@pytest.mark.parametrize("before", (0, 1))
+def test_the_rest_of_a_request_line_that_is_too_long(http_server, before, end):
+    """It is no request, whatever the handler's error answers say."""
+    line = b"GET /"
+    line += b"a" * (65537 - len(line) - len(end)) + end
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    with serving(make(http_server, do_GET=respond, send_error=terse)) as server:
+        answers = exchange(server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * before + line + smuggled)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * before + [b"414"]
+
+
 # ---------------------------------------------------------------- redirects
 
 SLASHES = ("//evil.example/..", "//evil.example/%2f..", "//evil.example/%2e%2e", "///evil.example/..", "//sub", "////sub",

@@ -40,6 +40,7 @@ cdef class Channel:
     cdef bint pass_over(self)
     cdef int begin_head(self) except -1
     cdef bint is_answered(self)
+    cdef int end_requests(self) except -1
     cdef bint next_request(self) except -1
     cdef bint wants_request(self) except -1
     cdef int cut_off(self) except -1

@@ -202,6 +202,12 @@ cdef class Channel:
     cdef bint is_answered(self):
         return self.answered
 
+    cdef int end_requests(self) except -1:
+        """Nothing of what comes is a request any more; the answer to this one has to arrive."""
+        ts_body_begin(self.body, TS_BODY_BAD, 0)
+        self.heading = False
+        return 0
+
     cdef bint next_request(self) except -1:
         """The next request is to begin. False: none can come any more."""
         if self.heading:

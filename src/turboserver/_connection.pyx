@@ -103,6 +103,11 @@ cdef class Connection(Channel):
                 self.answered = False
         return self.flush()
 
+    cdef int end_requests(self) except -1:
+        Channel.end_requests(self)
+        self.c.linger = True
+        return 0
+
     cdef bint wait_readable(self) except -1:
         cdef int64_t own, wait
         self.settle()

@@ -314,6 +314,11 @@ cdef class SocketChannel(Channel):
             self.writing.status = 0
         return 0
 
+    cdef int end_requests(self) except -1:
+        Channel.end_requests(self)
+        self.lingers = True
+        return 0
+
     cdef bint is_answered(self):
         return self.writing is not None and self.writing.answered
 

@@ -22,6 +22,7 @@ from cpython.bytes cimport (
 from libc.string cimport memchr, memcpy
 from libc.stdint cimport uint32_t
 from turboserver._channel cimport Channel, MUTE_NOT, speaks
+from turboserver._rules cimport DEFAULTS
 from turboserver._native cimport TS_BODY_CHUNKED, TS_BODY_LENGTH, ts_in, ts_in_unread
 
 
@@ -278,14 +279,20 @@ cdef class RequestReader:
                 start = channel.buffer.data + channel.buffer.pos
                 found = <char *>memchr(start + seen, 10, look - seen)
                 if found != NULL:
-                    return taken(channel, found - start + 1)
+                    seen = found - start + 1
+                    break
                 seen = look
             if (seen == want or have < 0 or channel.body.kind == TS_BODY_LENGTH and have >= channel.body.left
                     or self.more() <= 0):
                 # Another thread may have read, too, while this one waited.
-                return taken(channel, min(seen, max(channel.shown(), 0)))
+                seen = min(seen, max(channel.shown(), 0))
+                break
             if ts_in_unread(channel.buffer) < seen:
                 seen = 0
+        line = taken(channel, seen)
+        if seen == want == REQUEST_LINE and channel.heading and channel.rules is not DEFAULTS:
+            channel.end_requests()  # of HTTP: a request line that is too long, or a part of it
+        return line
 
     def _readline_chunked(self, Py_ssize_t want):
         """readline() of a body that does not lie in one piece, or whose end only its
