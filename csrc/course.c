@@ -211,9 +211,16 @@ static enum awaited await_chunked(const struct ts_rules *rules, struct ts_conn *
     return body_octets(c) < TS_SMALL_BODY ? IS_AWAITED : IS_STREAMED;
 }
 
-/* The head is complete and nothing is wrong with it: what of its body? A small
- * one is waited for in BODY (NONE). */
-static enum ts_task await_body(struct ts_reactor *r, struct ts_conn *c)
+/* Whether a head is complete, with nothing wrong in it, and a body follows. */
+static bool has_body(const struct ts_conn *c)
+{
+    const struct ts_request *req = c->req;
+    return c->scan == TS_SCAN_COMPLETE && (req->content_length > 0 || req->chunked) &&
+           req->refusal == TS_REFUSE_NONE && req->form != TS_TARGET_AUTHORITY;
+}
+
+/* How far that body is. What is wrong with it so far becomes the refusal. */
+static enum awaited look_at_body(struct ts_reactor *r, struct ts_conn *c)
 {
     const struct ts_rules *rules = ts_reactor_rules(r);
     struct ts_request *req = c->req;
@@ -221,30 +228,35 @@ static enum ts_task await_body(struct ts_reactor *r, struct ts_conn *c)
 
     if (rules->body_max >= 0 && req->content_length > rules->body_max) {
         req->refusal = TS_REFUSE_BODY_LENGTH;
-        return TS_TASK_REQUEST;
+        return IS_BAD;
     }
     body = req->chunked ? await_chunked(rules, c) : await_length(r, c);
     if (body == IS_BAD) {
         req->refusal = TS_REFUSE_BODY_CHUNKED;
     } else if (body == IS_AWAITED && c->eof) {
         req->refusal = TS_REFUSE_BODY_CUT_OFF;
-    } else if (body == IS_AWAITED && !req->expect_continue) {
-        if (c->phase != TS_PHASE_BODY)
-            enter(c, TS_PHASE_BODY);
-        return TS_TASK_NONE;
+        return IS_BAD;
     }
-    return TS_TASK_REQUEST;
+    return body;
+}
+
+/* A small body is waited for in BODY (NONE). */
+static enum ts_task await_body(struct ts_reactor *r, struct ts_conn *c)
+{
+    if (look_at_body(r, c) != IS_AWAITED || c->req->expect_continue)
+        return TS_TASK_REQUEST;
+    if (c->phase != TS_PHASE_BODY)
+        enter(c, TS_PHASE_BODY);
+    return TS_TASK_NONE;
 }
 
 /* The head is complete: is the request? */
 static enum ts_task scanned(struct ts_reactor *r, struct ts_conn *c)
 {
-    const struct ts_request *req = c->req;
     enum ts_task task = TS_TASK_REQUEST;
     if (c->scan != TS_SCAN_COMPLETE)
         task = TS_TASK_GENERAL;
-    else if ((req->content_length > 0 || req->chunked) &&
-             req->refusal == TS_REFUSE_NONE && req->form != TS_TARGET_AUTHORITY)
+    else if (has_body(c))
         task = await_body(r, c);
     if (task != TS_TASK_NONE)
         enter(c, TS_PHASE_HANDLER);
@@ -288,11 +300,17 @@ static enum ts_task scan(struct ts_reactor *r, struct ts_turn *turn,
 
 enum ts_task ts_reactor_rescan(struct ts_reactor *r, struct ts_conn *c)
 {
+    bool slow = c->req->refusal == TS_REFUSE_BODY_SLOW;
     ts_request_reset(c->req);
     c->scan = (uint8_t)ts_scan(c->req, c->in.data + c->in.head,
                                c->in.end - c->in.head,
                                &ts_reactor_rules(r)->head);
-    return c->scan == TS_SCAN_COMPLETE ? TS_TASK_REQUEST : TS_TASK_GENERAL;
+    if (c->scan != TS_SCAN_COMPLETE)
+        return TS_TASK_GENERAL;
+    /* It has been awaited already: what is missing the handler finds missing. */
+    if (has_body(c) && look_at_body(r, c) == IS_AWAITED && slow)
+        c->req->refusal = TS_REFUSE_BODY_SLOW;
+    return TS_TASK_REQUEST;
 }
 
 /* Python may hold nothing of it: then there is nobody to tell. */

@@ -132,7 +132,8 @@ static inline const struct ts_rules *ts_reactor_rules(struct ts_reactor *r)
     return atomic_load_explicit(&r->rules, memory_order_acquire);
 }
 
-/* Owner, the rules having changed since the scan: scans again. */
+/* Owner, the rules having changed since the scan: scans again, and looks again at
+ * what there is of the body. */
 enum ts_task ts_reactor_rescan(struct ts_reactor *r, struct ts_conn *c);
 
 /* Owner, in the handler: it is about to wait for more of the body (write: for the

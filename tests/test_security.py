@@ -301,14 +301,21 @@ LIMITS = {
 }
 
 
+@pytest.mark.parametrize("when", ("at once", "after an assignment"))
 @pytest.mark.parametrize("name", LIMITS)
-def test_limit(http_server, name):
+def test_limit(http_server, name, when):
     members, sent, status = LIMITS[name]
+
+    def do_GET(self):
+        type(self).assigned = True      # so that what is known of the class does not hold
+        respond(self)
 
     def do_POST(self):
         respond(self, self.rfile.read())
 
-    with serving(make(http_server, do_POST=do_POST, turbo_decode_chunked=True, **members)) as server:
+    with serving(make(http_server, do_GET=do_GET, do_POST=do_POST, turbo_decode_chunked=True, **members)) as server:
+        if when != "at once":
+            fetch(server)
         answer = exchange(server, sent, half_close=False)
         assert answer.count(b"HTTP/1.1") == (status > 0)
         assert answer[9:12] == (b"%d" % status if status else b"")
