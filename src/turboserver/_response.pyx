@@ -80,10 +80,12 @@ cdef dict CONTROLS = {code: " " for code in [*range(0x20), 0x7f] if code != 9}
 
 
 cdef object reason_phrase(message):
-    """A reason phrase as it can stand in a status line: no octet of it ends the line."""
-    if type(message) is str and not (is_latin1(message) and is_text(message)):
-        return message.translate(CONTROLS)
-    return message
+    """A reason phrase as it can stand in a status line, a str: no octet of it ends the line.
+    message is asked for its text once, here, whatever it is."""
+    text = message if type(message) is str else str(message)
+    if not (is_latin1(text) and is_text(text)):
+        return str.translate(text, CONTROLS)
+    return text
 
 
 cdef int check_field(keyword, value) except -1:
