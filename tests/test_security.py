@@ -174,6 +174,25 @@ def test_the_rest_of_a_request_line_that_is_too_long(http_server, before, end):
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * before + [b"414"]
 
 
+@pytest.mark.parametrize("way", ("native", "original"))
+def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
+    """A handler that says 200 before it finds that the body is malformed."""
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("X-Begun", "y")
+        self.rfile.read()
+
+    def send_header(self, name, value):
+        http_server.BaseHTTPRequestHandler.send_header(self, name, value)
+
+    members = {"send_header": send_header} if way == "original" else {}
+    size = 100_000      # so much is not looked at before the handler runs
+    sent = CHUNKED + b"%x\r\n" % size + b"x" * size + b"\r\nno size\r\n"
+    with serving(make(http_server, do_POST=do_POST, **members)) as server:
+        answer = exchange(server, sent)
+        assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1 and b"X-Begun" not in answer
+
+
 # ---------------------------------------------------------------- redirects
 
 SLASHES = ("//evil.example/..", "//evil.example/%2f..", "//evil.example/%2e%2e", "///evil.example/..", "//sub", "////sub",

@@ -45,11 +45,14 @@ cdef int refuse(handler, int status, message, explain=None) except -1:
     cdef Channel channel = channel_of(handler)
     handler.close_connection = True
     if channel is not None:
-        ts_body_begin(channel.body, TS_BODY_BAD, 0)
+        channel.end_requests()
     if conn is not None:
         conn.c.linger = True
-    elif channel is not None:
-        (<SocketChannel>channel).lingers = True
+        conn.head.len = 0
+    # A head of which nothing has been sent would stand in front of that of the answer.
+    lines = handler.__dict__.get("_headers_buffer")
+    if type(lines) is list:
+        (<list>lines).clear()
     # As the original calls it: overrides may take no more than that.
     if explain is None:
         handler.send_error(HTTPStatus(status), message)
