@@ -174,6 +174,42 @@ def test_the_rest_of_a_request_line_that_is_too_long(http_server, before, end):
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * before + [b"414"]
 
 
+#: Heads that are refused, or whose body the handler leaves, and the status of the answer.
+LEFT = {
+    "host": (b"POST / HTTP/1.1\r\nHost: a b\r\nContent-Length: 1000000\r\n\r\n", 400),
+    "no host": (b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", 400),
+    "unknown": (b"UNKNOWN / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", 501),
+    "field": (b"GET / HTTP/1.1\r\nHost: a\r\nX Y: z\r\n\r\n", 400),
+    "line": (b"GET  / HTTP/1.1\r\n", 400),
+    "expectation": (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 1000000\r\n\r\n", 417),
+    "line that is too long": (b"GET /" + b"a" * 65600, 414),
+    "body": (b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n", 200),
+}
+
+
+def touching(self, *arguments):
+    """A log_message() that looks at the socket."""
+    self.connection.getpeername()
+
+
+@pytest.mark.parametrize("log", (None, touching), ids=("alone", "socket"))
+@pytest.mark.parametrize("name", LEFT)
+def test_the_answer_is_not_destroyed_by_a_reset(http_server, name, log):
+    """Where the client is still sending when the connection closes."""
+    head, status = LEFT[name]
+    members = {} if log is None else {"log_message": log}
+    with serving(make(http_server, do_POST=respond, do_GET=respond, **members)) as server, connect(server) as sock:
+        sock.sendall(head + b"x" * 60_000)
+        answer = sock.recv(1 << 16)
+        sock.sendall(b"x" * 60_000)
+        time.sleep(0.1)
+        sock.sendall(b"x" * 60_000)
+        sock.shutdown(socket.SHUT_WR)
+        while data := sock.recv(1 << 16):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.mark.parametrize("way", ("native", "original"))
 def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
     """A handler that says 200 before it finds that the body is malformed."""

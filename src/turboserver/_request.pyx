@@ -148,7 +148,7 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
         if refusal == TS_REFUSE_HOST_MISSING and lacks_method(handler, handler.command):
             handler.close_connection = True     # and its answer is 501
             if channel is not None:
-                ts_body_begin(channel.body, TS_BODY_BAD, 0)
+                channel.end_requests()
             return True
         refuse_for(handler, refusal)
         return False
@@ -205,7 +205,7 @@ class _Judge(Original):
         self.answer = code, message, explain
 
 
-cdef bint refuse_line(handler, ts_request *req, line) except -1:
+cdef bint refuse_line(handler, Channel channel, ts_request *req, line) except -1:
     """A request line is refused: False, as parse_request() returns. The answer has a head,
     unlike that of the originals before 3.14: it may be no HTTP/0.9 at all."""
     handler.request_version = ""
@@ -217,7 +217,9 @@ cdef bint refuse_line(handler, ts_request *req, line) except -1:
             if judge.answer is not None:
                 code, message, explain = judge.answer
                 refuse(handler, code, message, explain)
-            return False    # else nothing but white space: the connection closes
+            elif channel is not None:
+                channel.end_requests()  # nothing but white space: the connection closes
+            return False
     message = ts_refusal_reason(req.refusal).decode()
     if req.refusal == TS_REFUSE_LINE:
         version = handler.requestline.rpartition(' ')[2]
@@ -308,7 +310,7 @@ cdef object parse_stream(handler):
     if result == TS_SCAN_PARTIAL:
         line_req.refusal = TS_REFUSE_CUT_OFF
     if result == TS_SCAN_REFUSED or result == TS_SCAN_PARTIAL:
-        return refuse_line(handler, &line_req, line)
+        return refuse_line(handler, channel, &line_req, line)
     if result == TS_SCAN_GENERAL and rules.c.head.bare_09:
         return parse_by_original(handler, channel, None)
     is_09 = result == TS_SCAN_GENERAL
