@@ -10,6 +10,7 @@
 #include "reactor_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -171,6 +172,28 @@ void ts_reactor_forget(struct ts_reactor *r, struct ts_conn *c)
     if (c->registered)
         ts_poller_closing(r->poller, c->fd, ts_conn_key(c));
     c->registered = false;
+}
+
+int ts_reactor_second(struct ts_reactor *r, struct ts_conn *c)
+{
+    int fd;
+    TS_ASSERT(c->lent);
+    if (!c->linger || c->eof || c->broken || c->body.kind == TS_BODY_OPAQUE ||
+        atomic_load(&r->stopping))
+        return -1;
+    fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    /* The close of the first will not be the last one, which takes it out. */
+    if (fd >= 0 && c->registered) {
+        ts_poller_remove(r->poller, c->fd, ts_conn_key(c));
+        c->registered = false;
+    }
+    return fd;
+}
+
+void ts_reactor_take_back(struct ts_conn *c, int fd)
+{
+    c->fd = fd;
+    c->lent = false;
 }
 
 /* ---- from octets to a task ---------------------------------------------- */

@@ -151,6 +151,12 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
 /* The descriptor is about to be closed by somebody else (c->lent). Owner. */
 void ts_reactor_forget(struct ts_reactor *r, struct ts_conn *c);
 
+/* Owner, the connection being lent and about to be closed: a second descriptor of its
+ * socket if it is to linger, -1 if not (or if there is none to be had). */
+int ts_reactor_second(struct ts_reactor *r, struct ts_conn *c);
+/* The first one has been closed: it is the engine's again, with the second. */
+void ts_reactor_take_back(struct ts_conn *c, int fd);
+
 /* For ts_leader_config.flush: sends what the handler on a ts_conn has gathered.
  * True: something is left, the kernel is full. */
 bool ts_reactor_flush(void *conn, void *ctx);

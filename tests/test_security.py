@@ -210,6 +210,30 @@ def test_the_answer_is_not_destroyed_by_a_reset(http_server, name, log):
         assert answer.startswith(b"HTTP/1.1 %d " % status)
 
 
+def test_nothing_is_dropped_of_a_socket_that_the_program_keeps(http_server):
+    """By a shutdown_request() that does not close it."""
+    if os.environ["TURBOSERVER_LANE"] != "auto":
+        pytest.skip("finish() drops it, before the program has said what becomes of the socket")
+    kept = []
+
+    def do_POST(self):
+        self.connection.getpeername()
+        respond(self)
+
+    server = make(http_server, do_POST=do_POST)
+    server.__class__ = type("Keeping", (type(server),), {"shutdown_request": lambda self, request: kept.append(request)})
+    with serving(server), connect(server) as sock:
+        sock.sendall(LEFT["body"][0])
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        wait_until(lambda: kept, "shutdown_request()")
+        time.sleep(0.1)
+        sock.sendall(b"more")
+        with kept.pop() as request:
+            assert request.recv(4) == b"more"
+            request.sendall(b"also")
+        assert sock.recv(4) == b"also"
+
+
 @pytest.mark.parametrize("way", ("native", "original"))
 def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
     """A handler that says 200 before it finds that the body is malformed."""

@@ -11,6 +11,7 @@ What may not live here: threads and who leads (_engine.pyx), parsing, streams.
 
 import http.server
 from http import HTTPStatus
+import os
 import sys
 import threading
 
@@ -324,6 +325,7 @@ cdef class Dispatcher:
         """Everything Python holds of the connection ends, then the connection. worker: the
         engine thread's, which may lose the lead: what the program does here can block."""
         cdef ts_conn *c = conn.c
+        cdef int second = -1    # a descriptor of the engine's own, if it has lent the first
         cdef bint hooks = worker != NULL and (self.calls_shutdown or conn.sock is not None or (
             conn.handler is not None and shadows(conn, FINISH_NAMES)))
         if hooks:
@@ -334,12 +336,13 @@ cdef class Dispatcher:
                 conn.socket()
         except BaseException:
             self.failed(conn)
+        if conn.sock is not None and conn.sock.fileno() == c.fd:
+            second = ts_reactor_second(self.r, c)
         ts_reactor_forget(self.r, c)
         if conn.handler is not None and Py_REFCNT(<PyObject *>conn.handler) > 1 and conn.sock is not None:
             conn.attrs.setdefault("connection", conn.sock)
             conn.attrs.setdefault("request", conn.sock)
         if conn.sock is not None:
-            c.linger = False
             conn.sock._decref_socketios()
             try:
                 self.server.shutdown_request(conn.sock)
@@ -347,6 +350,11 @@ cdef class Dispatcher:
                 self.failed(conn)
         if hooks:
             ts_handler_exit_(self.leader, worker)
+        if second >= 0:
+            if is_same_file(c.fd, second):
+                os.close(second)    # the program keeps it: nothing of it is read here
+            else:
+                ts_reactor_take_back(c, second)
         conn.c = NULL
         conn.buffer = NULL
         set_latest(None)
@@ -357,6 +365,13 @@ cdef class Dispatcher:
         if self.threaded and self.r.listener < 0 and self.r.n_open == 0:
             ts_reactor_wake(self.r)     # the leader looks whether it is the end
         return 0
+
+
+cdef bint is_same_file(int fd, int other):
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:
+        return False
 
 
 # The handlers that are being made: id(request) -> their connections.

@@ -273,6 +273,8 @@ cdef extern from "reactor.h" nogil:
     void ts_reactor_before_fork(ts_reactor *r)
     void ts_reactor_forked(ts_reactor *r)
     void ts_reactor_forget(ts_reactor *r, ts_conn *c)
+    int ts_reactor_second(ts_reactor *r, ts_conn *c)
+    void ts_reactor_take_back(ts_conn *c, int fd)
     bint ts_reactor_flush(void *conn, void *ctx) noexcept
 
 
