@@ -7,6 +7,7 @@ connection has to stay open.
 Where a case is cut, and in which lane, follows from its name; TURBOSERVER_LONG=1 cuts it everywhere in all lanes.
 """
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -181,6 +182,21 @@ def split_reason(handler):
     handler.end_headers()
 
 
+def early_lines(handler):
+    """Request lines are what http.server reads with that limit."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1")
+    handler.end_headers()
+    handler.wfile.flush()
+    handler.wfile.write(b"%d" % len(list(iter(lambda: handler.rfile.readline(65537), b""))))
+
+
+def messages(handler):
+    """So is a header line what http.client reads."""
+    first, second = (http.client.parse_headers(handler.rfile) for unused in range(2))
+    handler.answer(b"%d %d" % (len(first), len(second)))
+
+
 def by_lines(handler):
     handler.answer(b"|".join(iter(handler.rfile.readline, b"")))
 
@@ -193,7 +209,7 @@ def by_threes(handler):
 ACTS = {
     "nothing": lambda handler: handler.answer(b""),
     "part": lambda handler: handler.answer(handler.rfile.read(3)),
-    "lines": by_lines,
+    "lines": by_lines, "early-lines": early_lines, "messages": messages,
     "threes": by_threes,
     "close": lambda handler: handler.answer(read_all(handler.rfile), headers=[("Connection", "close")]),
     "204": bodiless(204), "304": bodiless(304), "204-chunked": chunked_nothing,

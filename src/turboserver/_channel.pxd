@@ -20,8 +20,9 @@ cdef class Channel:
     cdef uint64_t hurry_ns  # no wait lasts beyond this (monotonic); 0: no such point
     cdef bint parked        # the event loop's: no thread of the program may read
     cdef bint heading       # a request is awaited, or its head
-    cdef bint own_loop      # the program's own code reads the request lines: what it reads
-                            # after an answer, at the end of a body, is the next request
+    cdef bint own_loop      # the program's own code reads the request lines, without a call of
+                            # next_request() before: what it reads after an answer, at the end
+                            # of a body, is the next request
     cdef int64_t requests   # that have been accepted
     cdef bint last          # the present one is the last: its answer is to say so
     cdef bint answered      # octets of an answer to the present request were written

@@ -99,7 +99,10 @@ def next_request(handler):
     """Before a request is read: what is left of the one before is dropped. False: that
     cannot be done, and the connection has to end."""
     cdef Channel channel = channel_of(handler)
-    if channel is None or channel.buffer == NULL or channel.next_request():
+    if channel is None or channel.buffer == NULL:
+        return True
+    channel.own_loop = False
+    if channel.next_request():
         return True
     if type(channel) is SocketChannel:
         (<SocketChannel>channel).lingers = True

@@ -89,7 +89,7 @@ def channels(sock, plain, handler):
     reader.server = getattr(handler, "server", None)
     if hasattr(type(handler), "turbo_head_timeout"):
         reader.rules = writer.rules = present_rules(type(handler))
-        reader.own_loop = not LOOPS.issuperset((type(handler).handle, type(handler).handle_one_request))
+        reader.own_loop = True      # until somebody says when a request begins
     if CORKS != NULL and reader.is_plain and sock.family in (AF_INET, AF_INET6) and sock.type == SOCK_STREAM:
         writer.reading = &reader.own
     return reader, writer

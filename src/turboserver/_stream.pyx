@@ -258,9 +258,9 @@ cdef class RequestReader:
         """The octets up to and including the next LF, limit octets at the most, fewer
         at the end of the stream.
 
-        A limit of 65537 is http.server's when it wants a request line: after an answer, or
-        at the end of a body, the next request then begins, if what is left of the body
-        can be dropped.
+        A limit of 65537 is http.server's when it wants a request line. In a program's own
+        copy of that code the next request then begins, after an answer or at the end of a
+        body, if what is left of the body can be dropped.
         """
         cdef Channel channel = self.reading()
         cdef Py_ssize_t want = size_of(limit)
@@ -268,7 +268,7 @@ cdef class RequestReader:
         cdef Py_ssize_t have, look
         cdef char *start
         cdef char *found
-        if want == REQUEST_LINE and not channel.wants_request():
+        if want == REQUEST_LINE and channel.own_loop and not channel.wants_request():
             return b""
         if channel.body.kind == TS_BODY_CHUNKED:
             return self._readline_chunked(want)

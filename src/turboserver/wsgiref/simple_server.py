@@ -77,6 +77,7 @@ def respond(handler):
 
 def _handle(self):
     """Read one request and let the application answer it."""
+    next_request(self)
     self.raw_requestline = line = self.rfile.readline(_MAX_REQUEST_LINE + 1)
     if len(line) > _MAX_REQUEST_LINE:
         self.command = self.requestline = self.request_version = ""
@@ -88,7 +89,7 @@ def _handle(self):
 if accelerated:
     from turboserver._gateway import register_server_handler
     from turboserver._handlers import register_get_app
-    from turboserver._request import refuse_body
+    from turboserver._request import next_request, refuse_body
 
     class WSGIServer(HTTPServer, _original.WSGIServer):
         """An HTTPServer for one WSGI application; see set_app.
@@ -130,6 +131,9 @@ if accelerated:
     register_server_handler(globals(), vars(_original))
     register_get_app(_original.WSGIServer.get_app)
 else:
+    def next_request(handler):
+        """Nothing is left of a request before: there is one a connection."""
+
     WSGIServer = _original.WSGIServer
 
     class WSGIRequestHandler(_original.WSGIRequestHandler):
