@@ -398,6 +398,8 @@ LIMITS = {
     "long length": ({"turbo_body_timeout": 0.2}, POST + b"Content-Length: 100000\r\n\r\nhello", 408),
     "chunk": ({"turbo_body_timeout": 0.2}, CHUNKED + b"5\r\nhello\r\n", 408),
     "rate": ({"turbo_min_rate": 1000, "turbo_min_rate_after": 0.2}, POST + b"Content-Length: 11\r\n\r\nhello", 408),
+    "tunnel": ({"turbo_body_timeout": 0.2}, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 408),
+    "upgrade": ({"turbo_body_timeout": 0.2}, POST + b"Connection: upgrade\r\nUpgrade: x\r\n\r\nhello", 408),
     "idle": ({"turbo_idle_timeout": 0.2}, b"", 0),
 }
 
@@ -414,12 +416,50 @@ def test_limit(http_server, name, when):
     def do_POST(self):
         respond(self, self.rfile.read())
 
-    with serving(make(http_server, do_GET=do_GET, do_POST=do_POST, turbo_decode_chunked=True, **members)) as server:
+    with serving(make(http_server, do_GET=do_GET, do_POST=do_POST, do_CONNECT=do_POST, turbo_decode_chunked=True,
+                      **members)) as server:
         if when != "at once":
             fetch(server)
         answer = exchange(server, sent, half_close=False)
         assert answer.count(b"HTTP/1.1") == (status > 0)
         assert answer[9:12] == (b"%d" % status if status else b"")
+
+
+@pytest.mark.parametrize("how", ("tunnel", "upgrade", "by hand"))
+def test_no_limit_of_a_stream_that_is_the_handlers(http_server, how):
+    """After 101, or 2xx to CONNECT, silence is allowed."""
+    def do_GET(self):
+        if how == "by hand":
+            self.wfile.write(b"HTTP/1.1 200 Established\r\n\r\n")
+        else:
+            self.send_response(200 if how == "tunnel" else 101)
+            self.end_headers()
+        self.wfile.flush()
+        self.wfile.write(self.rfile.read(4).upper())
+
+    head = (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" if how == "upgrade" else
+            b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    limits = dict.fromkeys(("turbo_body_timeout", "turbo_head_timeout", "turbo_idle_timeout", "turbo_min_rate_after"), 0.1)
+    with serving(make(http_server, do_GET=do_GET, do_CONNECT=do_GET, **limits)) as server, connect(server) as sock:
+        sock.sendall(head)
+        assert support.read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 ")
+        time.sleep(0.4)
+        sock.sendall(b"ping")
+        assert support.read_exactly(sock, 4) == b"PING"
+
+
+def test_an_application_does_not_wait_for_a_tunnel(wsgi):
+    """CONNECT has no body, and nobody else is to speak on that connection."""
+    def application(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("405 Method Not Allowed", [("Content-Length", str(len(body)))])
+        return [body]
+
+    handler = type("Handler", (wsgi.WSGIRequestHandler,), {"log_message": lambda self, *arguments: None})
+    with serving(wsgi.make_server("127.0.0.1", 0, application, wsgi.WSGIServer, handler)) as server:
+        with connect(server) as sock:
+            sock.sendall(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert support.read_until_eof(sock).startswith(b"HTTP/1.0 405 ")
 
 
 def test_limit_of_what_is_drained(http_server):

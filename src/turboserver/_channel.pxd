@@ -25,6 +25,7 @@ cdef class Channel:
                             # of a body, is the next request
     cdef int64_t requests   # that have been accepted
     cdef bint last          # the present one is the last: its answer is to say so
+    cdef bint tunnel        # the request is a CONNECT: what follows an answer of 2xx is the handler's
     cdef bint answered      # octets of an answer to the present request were written
     cdef Mute mute          # what is written is dropped
     cdef int status         # ... whose status this is, if it has been told; 0
@@ -38,9 +39,11 @@ cdef class Channel:
     cdef Py_ssize_t shown(self) except -2
     cdef int took(self, const char *data, Py_ssize_t n) except -1
     cdef int begin_body(self, int kind, int64_t length) except -1
+    cdef int begin_tunnel(self) except -1
     cdef bint pass_over(self)
     cdef int begin_head(self) except -1
     cdef bint is_answered(self)
+    cdef bint is_switched(self)
     cdef int end_requests(self) except -1
     cdef bint next_request(self) except -1
     cdef bint wants_request(self) except -1

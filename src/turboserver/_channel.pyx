@@ -159,6 +159,10 @@ cdef class Channel:
         self.content = 0
         return 0
 
+    cdef int begin_tunnel(self) except -1:
+        self.tunnel = True
+        return 0
+
     cdef int cut_off(self) except -1:
         """The stream has ended: BodyError if that is in the middle of a body."""
         if self.body.kind == TS_BODY_LENGTH or self.body.kind == TS_BODY_CHUNKED:
@@ -201,6 +205,11 @@ cdef class Channel:
 
     cdef bint is_answered(self):
         return self.answered
+
+    cdef bint is_switched(self):
+        """Whether the answer has made the stream the handler's, as long as it likes: 101, 2xx to
+        CONNECT, or one that it wrote by hand."""
+        return self.answered and (self.status < 200 or self.tunnel and self.status < 300)
 
     cdef int end_requests(self) except -1:
         """Nothing of what comes is a request any more; the answer to this one has to arrive."""

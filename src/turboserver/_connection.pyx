@@ -112,7 +112,8 @@ cdef class Connection(Channel):
         cdef int64_t own, wait
         self.settle()
         own = self.patience()
-        if own == 0 or self.body.kind == TS_BODY_OPAQUE or self.hurry_ns != 0:
+        if own == 0 or self.hurry_ns != 0 or self.body.kind == TS_BODY_OPAQUE and (
+                self.heading or self.c.through or self.is_switched()):
             return Channel.wait_readable(self)
         wait = wait_until(ts_reactor_wait_begins(self.r, self.c, False))
         if not wait_ready(self.handle(), False, shorter(own, wait)):

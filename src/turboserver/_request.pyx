@@ -127,9 +127,15 @@ cdef bint lacks_method(handler, command) except -1:
             and not hasattr(handler, "do_" + command))
 
 
-cdef int begin_body(Channel channel, ts_request *req, bint upgrades) except -1:
-    if req.form == TS_TARGET_AUTHORITY:
-        channel.begin_body(TS_BODY_OPAQUE, 1)   # CONNECT
+cdef int begin_body(handler, Channel channel, ts_request *req) except -1:
+    cdef bint upgrades = (req.upgrade or req.form == TS_TARGET_AUTHORITY) and handler._turbo_upgrades
+    if req.form == TS_TARGET_AUTHORITY:     # CONNECT
+        channel.begin_tunnel()
+        if upgrades:
+            channel.begin_body(TS_BODY_OPAQUE, 1)
+        else:
+            channel.begin_body(TS_BODY_NONE, 0)
+            handler.close_connection = True     # what follows is no request either
     elif req.chunked:
         channel.begin_body(TS_BODY_CHUNKED, 0)
     elif req.content_length > 0:
@@ -159,7 +165,7 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
         if req.content_length > 0 or req.chunked:
             handler.close_connection = True     # nobody knows what will be left of it
     else:
-        begin_body(channel, req, not req.upgrade or handler._turbo_upgrades)
+        begin_body(handler, channel, req)
         if channel.rules.max_requests is not None:
             channel.requests += 1
             if channel.requests >= channel.rules.max_requests:

@@ -85,11 +85,13 @@ def channels(sock, plain, handler):
     good (TLS, gevent's; then `plain` is False). handler: who will read and write."""
     cdef SocketChannel reader = SocketChannel(sock, True, plain)
     cdef SocketChannel writer = SocketChannel(sock, False, plain)
-    reader.writing = writer
     reader.server = getattr(handler, "server", None)
     if hasattr(type(handler), "turbo_head_timeout"):
         reader.rules = writer.rules = present_rules(type(handler))
         reader.own_loop = True      # until somebody says when a request begins
+    if getattr(handler, "wbufsize", 0) != 0:
+        return reader, writer       # wfile will be another file
+    reader.writing = writer
     if CORKS != NULL and reader.is_plain and sock.family in (AF_INET, AF_INET6) and sock.type == SOCK_STREAM:
         writer.reading = &reader.own
     return reader, writer
@@ -241,12 +243,12 @@ cdef class SocketChannel(Channel):
         """When the present wait has been too long (monotonic, ns); UINT64_MAX: never."""
         cdef ts_rules *rules = &self.rules.c
         cdef uint64_t now = ts_monotonic_ns()
-        if self.body.kind == TS_BODY_OPAQUE:
-            if not self.heading:
-                return UINT64_MAX       # the stream is the handler's
+        if self.heading:
             if self.began_ns == 0:
                 return now + rules.idle_ns if rules.idle_ns > 0 else UINT64_MAX
             return self.began_ns + rules.head_ns if rules.head_ns > 0 else UINT64_MAX
+        if self.body.kind == TS_BODY_OPAQUE and self.is_switched():
+            return UINT64_MAX
         if self.began_ns == 0:
             self.began_ns = self.progress_ns = now
         else:       # what the handler did in between is not the peer's time
@@ -274,7 +276,7 @@ cdef class SocketChannel(Channel):
         self.paused_ns = ts_monotonic_ns()
         if self.due() > self.paused_ns:
             return 0
-        if self.body.kind == TS_BODY_LENGTH or self.body.kind == TS_BODY_CHUNKED:
+        if not self.heading:
             raise body_error(TS_REFUSE_BODY_SLOW)
         if self.began_ns != 0:
             raise body_error(TS_REFUSE_HEAD_SLOW)
@@ -314,6 +316,10 @@ cdef class SocketChannel(Channel):
             self.writing.status = 0
         return 0
 
+    cdef bint is_switched(self):
+        # Where the writer is another file, nothing is known.
+        return self.writing is None or Channel.is_switched(self.writing)
+
     cdef int end_requests(self) except -1:
         Channel.end_requests(self)
         self.lingers = True
@@ -325,6 +331,12 @@ cdef class SocketChannel(Channel):
     cdef int begin_body(self, int kind, int64_t length) except -1:
         Channel.begin_body(self, kind, length)
         self.began_ns = self.moved = 0
+        return 0
+
+    cdef int begin_tunnel(self) except -1:
+        self.tunnel = True
+        if self.writing is not None:
+            self.writing.tunnel = True
         return 0
 
     cdef Py_ssize_t wait_for_more(self) except -2:
