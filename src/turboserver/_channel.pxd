@@ -25,6 +25,7 @@ cdef class Channel:
                             # of a body, is the next request
     cdef int64_t requests   # that have been accepted
     cdef bint last          # the present one is the last: its answer is to say so
+    cdef bint closes        # the client has said that its request is the last (where it has been read)
     cdef bint tunnel        # the request is a CONNECT: what follows an answer of 2xx is the handler's
     cdef bint answered      # octets of an answer to the present request were written
     cdef Mute mute          # what is written is dropped

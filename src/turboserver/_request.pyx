@@ -111,6 +111,12 @@ def next_request(handler):
 
 # ---- a head in the engine's buffer ------------------------------------------------
 
+cdef bint is_last(ts_request *req):
+    """Whether the client takes its request for the last of the connection (RFC 9112, 9.3)."""
+    return (req.connection == TS_CONN_CLOSE
+            or req.minor == 0 and req.connection != TS_CONN_KEEP_ALIVE)
+
+
 cdef bint closes(ts_request *req, bint http11):
     """Whether the connection ends after the answer, as far as the request has a say."""
     if req.connection == TS_CONN_CLOSE:
@@ -370,6 +376,8 @@ cdef object parse_stream(handler):
     http11 = handler.protocol_version >= "HTTP/1.1"
     if result == TS_SCAN_COMPLETE:
         handler.close_connection = closes(&req, http11)
+    if channel is not None:
+        channel.closes = is_last(&req)
     if not is_plain_class(handler.MessageClass):
         ask_message(handler, &req, http11)
     return accepted(handler, channel, &req, http11)

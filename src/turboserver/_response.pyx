@@ -22,7 +22,7 @@ from turboserver._connection cimport (
 )
 from turboserver._handlers cimport ResponseInfo, Start, response_info
 from turboserver._log cimport log_plainly
-from turboserver._request cimport channel_of
+from turboserver._request cimport channel_of, is_last
 from turboserver._stream cimport ResponseWriter
 from turboserver._native cimport (
     TS_BODY_OPAQUE, TS_DATE_LEN, ts_body_done, ts_in_unread, ts_date, ts_date_at, ts_head_add, ts_head_field, ts_head_start, ts_has_control,
@@ -303,20 +303,21 @@ def send_header(self, keyword, value):
     text = value if type(value) is str else str(value)
     if not is_latin1(keyword) or not is_latin1(text):
         check_field(keyword, text)
-        return original_send_header(self, keyword, value)
+        header_by_original(self, keyword, value)
+        return
     if not is_text(keyword) or not is_text(text):
         check_field(keyword, text)
     conn = plain(self, LINE_NAMES)
     if conn is None:
         if not header_listed(self, keyword, text, value):
-            original_send_header(self, keyword, value)
+            header_by_original(self, keyword, value)
         return
     if ts_head_field(&conn.head, <char *>PyUnicode_DATA(keyword), PyUnicode_GET_LENGTH(keyword),
                      <char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text)) != 0:
         raise MemoryError
     decision = closing(keyword, value)
     if decision is not None:
-        set_close(conn, decision)
+        set_close(conn, decision or client_closes(self))
 
 
 # ---- in the other lanes: the lines that the original keeps in a list ----------
@@ -396,7 +397,7 @@ cdef bint header_listed(handler, keyword, text, value) except -1:
     lines.append(line)
     decision = closing(keyword, value)
     if decision is not None:
-        handler.close_connection = decision
+        handler.close_connection = decision or client_closes(handler)
     return True
 
 
@@ -441,6 +442,24 @@ cdef object closing(keyword, value):
         if decision == "keep-alive":
             return False
     return None
+
+
+cdef bint client_closes(handler) except -1:
+    """Whether the connection ends with this answer because the client has said so, whatever the
+    handler says (RFC 9112, 9.6)."""
+    cdef Connection conn = connection_of(handler)
+    cdef Channel channel
+    if conn is not None and conn.stage == STAGE_PLAIN:
+        return is_last(conn.c.req)
+    channel = channel_of(handler)
+    return channel is not None and channel.closes
+
+
+cdef int header_by_original(handler, keyword, value) except -1:
+    original_send_header(handler, keyword, value)
+    if str(keyword).lower() == "connection" and not handler.close_connection and client_closes(handler):
+        handler.close_connection = True
+    return 0
 
 
 cdef int set_close(Connection conn, bint close) except -1:
