@@ -70,6 +70,9 @@ def make_handler(backend, decode):
 
         def do_CONNECT(self):
             self.send_response(200)
+            if self.path.startswith("framed"):
+                self.send_header("Content-Length", "4")
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             converse(self)
 

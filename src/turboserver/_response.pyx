@@ -148,8 +148,9 @@ cdef int end_answer(handler, Channel channel) except -1:
 
 
 cdef bint has_no_length(Channel channel):
-    """Whether the head that is being written may not say a length (RFC 9110, 8.6)."""
-    return channel is not None and (channel.status == 204 or 100 <= channel.status < 200)
+    """Whether the head that is being written may not say a length (RFC 9110, 8.6 and 9.3.6)."""
+    return channel is not None and (channel.status == 204 or 100 <= channel.status < 200
+                                    or channel.tunnel and 200 <= channel.status < 300)
 
 
 cdef bint is_left_out(handler, Channel channel) except -1:
