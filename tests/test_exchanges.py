@@ -185,6 +185,12 @@ def split_reason(handler):
     handler.end_headers()
 
 
+def as_get(handler):
+    """A handler that takes a HEAD for the GET that it knows."""
+    handler.command = "GET"
+    handler.answer(b"")
+
+
 def early_lines(handler):
     """Request lines are what http.server reads with that limit."""
     handler.send_response(200)
@@ -220,7 +226,7 @@ ACTS = {
     "hints": hints, "hints-body": hints_and_body, "hints-twice": hints_twice, "hints-by-hand": hints_by_hand,
     "more": more_lines(lambda handler: handler.answer(b"")), "204-more": more_lines(bodiless(204)),
     "304-more": more_lines(bodiless(304)), "chunked": chunked, "unframed": unframed, "inject": inject, "reason": split_reason,
-    "error": lambda handler: handler.send_error(404), "upgrade": upgrade,
+    "as-get": as_get, "error": lambda handler: handler.send_error(404), "upgrade": upgrade,
 }
 
 

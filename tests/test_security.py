@@ -425,6 +425,15 @@ def test_limit(http_server, name, when):
         assert answer[9:12] == (b"%d" % status if status else b"")
 
 
+@pytest.mark.parametrize("sent", (b"HEAD / HT", b"HEAD / HTTP/1.1\r\nHost: a\r\n"), ids=("line", "fields"))
+def test_an_answer_to_a_slow_head_request_has_no_body(http_server, sent):
+    with serving(make(http_server, do_HEAD=respond, turbo_head_timeout=0.2)) as server:
+        for before in b"", b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n":
+            answers = exchange(server, before + sent, half_close=False)
+            assert answers.endswith(b"\r\n\r\n")
+            assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * bool(before) + [b"408"]
+
+
 @pytest.mark.parametrize("how", ("tunnel", "upgrade", "by hand"))
 def test_no_limit_of_a_stream_that_is_the_handlers(http_server, how):
     """After 101, or 2xx to CONNECT, silence is allowed."""

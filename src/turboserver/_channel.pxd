@@ -27,6 +27,7 @@ cdef class Channel:
     cdef bint last          # the present one is the last: its answer is to say so
     cdef bint closes        # the client has said that its request is the last (where it has been read)
     cdef bint tunnel        # the request is a CONNECT: what follows an answer of 2xx is the handler's
+    cdef bint to_head       # the request's line begins with HEAD, whatever became of it
     cdef bint answered      # octets of an answer to the present request were written
     cdef Mute mute          # what is written is dropped
     cdef int status         # ... whose status this is, if it has been told; 0
@@ -40,6 +41,7 @@ cdef class Channel:
     cdef Py_ssize_t shown(self) except -2
     cdef int took(self, const char *data, Py_ssize_t n) except -1
     cdef int begin_body(self, int kind, int64_t length) except -1
+    cdef int note_head(self, const char *line, Py_ssize_t n) except -1
     cdef int begin_tunnel(self) except -1
     cdef bint pass_over(self)
     cdef int begin_head(self) except -1

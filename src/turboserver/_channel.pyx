@@ -159,6 +159,11 @@ cdef class Channel:
         self.content = 0
         return 0
 
+    cdef int note_head(self, const char *line, Py_ssize_t n) except -1:
+        """Of that request line n octets are here. What answers a HEAD has no body."""
+        self.to_head = n >= 5 and memcmp(line, b"HEAD ", 5) == 0
+        return 0
+
     cdef int begin_tunnel(self) except -1:
         self.tunnel = True
         return 0
@@ -198,7 +203,7 @@ cdef class Channel:
         """The head of the next request is what comes."""
         ts_body_begin(self.body, TS_BODY_OPAQUE, 1)
         self.heading = True
-        self.answered = False
+        self.answered = self.to_head = False
         self.mute = MUTE_NOT
         self.status = 0
         return 0

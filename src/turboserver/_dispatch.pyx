@@ -250,6 +250,7 @@ cdef class Dispatcher:
         """The head of a request is not there in time: 408."""
         handler = conn.handler
         conn.stage = STAGE_GENERAL
+        conn.note_head(conn.head_start(), conn.c.input.end - conn.c.input.head)
         handler.requestline = handler.request_version = handler.command = ""
         refuse_for(handler, TS_REFUSE_HEAD_SLOW)
         return 0

@@ -82,6 +82,8 @@ def refuse_body(handler, error):
         if channel.heading:     # it is the head that was too slow
             if getattr(handler, "command", "") is not None:
                 handler.requestline = ""    # or that of the request before
+                if ts_in_unread(channel.buffer) > 0:
+                    channel.note_head(channel.buffer.data + channel.buffer.pos, ts_in_unread(channel.buffer))
             handler.command = handler.request_version = ""
         refuse(handler, error.status, str(error))
 
@@ -224,7 +226,7 @@ cdef bint refuse_line(handler, Channel channel, ts_request *req, line) except -1
     """A request line is refused: False, as parse_request() returns. The answer has a head,
     unlike that of the originals before 3.14: it may be no HTTP/0.9 at all."""
     handler.request_version = ""
-    if req.refusal != TS_REFUSE_LINE and line.startswith(b"HEAD "):
+    if line.startswith(b"HEAD "):
         handler.command = "HEAD"    # its answer has no body
     if req.refusal == TS_REFUSE_LINE or req.refusal == TS_REFUSE_VERSION or req.refusal == TS_REFUSE_CUT_OFF:
         judge = _Judge(line)
@@ -320,6 +322,8 @@ cdef object parse_stream(handler):
     handler.requestline = requestline = line.decode("latin-1").rstrip("\r\n")
     if not line:
         return False
+    if channel is not None:
+        channel.note_head(line, len(line))
     ts_request_reset(&line_req)
     result = ts_scan_line(&line_req, line, len(line), &rules.c.head)
     if result == TS_SCAN_PARTIAL:

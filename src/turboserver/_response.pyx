@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_GET_LENGTH
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from libc.time cimport time
 from turboserver._channel cimport Channel, MUTE, MUTE_INTERIM, MUTE_NOT
 from turboserver._connection cimport (
@@ -141,10 +141,22 @@ cdef int end_answer(handler, Channel channel) except -1:
         channel.answered = False    # that was not the answer yet
         channel.mute = MUTE_INTERIM
     elif channel.status >= 200:
-        if (channel.status == 204 or channel.status == 304
-                or getattr(handler, "command", None) == "HEAD"):
+        if channel.status == 204 or channel.status == 304 or answers_head(handler, channel):
             channel.mute = MUTE
     return 0
+
+
+cdef bint answers_head(handler, Channel channel) except -1:
+    """Whether the request is a HEAD, by what came or by what the handler makes of it."""
+    cdef Connection conn
+    if channel.to_head:
+        return True
+    if type(channel) is Connection:
+        conn = channel
+        if conn.stage == STAGE_PLAIN and conn.c != NULL and conn.c.req.method.len == 4 and (
+                memcmp(conn.head_start() + conn.c.req.method.off, b"HEAD", 4) == 0):
+            return True
+    return getattr(handler, "command", None) == "HEAD"
 
 
 cdef bint has_no_length(Channel channel):

@@ -311,7 +311,7 @@ cdef class SocketChannel(Channel):
         if self.rules.timed and ts_in_unread(&self.own) > 0:
             self.began_ns = ts_monotonic_ns()
         if self.writing is not None:
-            self.writing.answered = False
+            self.writing.answered = self.writing.to_head = False
             self.writing.mute = MUTE_NOT
             self.writing.status = 0
         return 0
@@ -331,6 +331,12 @@ cdef class SocketChannel(Channel):
     cdef int begin_body(self, int kind, int64_t length) except -1:
         Channel.begin_body(self, kind, length)
         self.began_ns = self.moved = 0
+        return 0
+
+    cdef int note_head(self, const char *line, Py_ssize_t n) except -1:
+        Channel.note_head(self, line, n)
+        if self.writing is not None:
+            self.writing.to_head = self.to_head
         return 0
 
     cdef int begin_tunnel(self) except -1:

@@ -268,6 +268,7 @@ cdef class RequestReader:
         cdef Py_ssize_t have, look
         cdef char *start
         cdef char *found
+        cdef bytes line
         if want == REQUEST_LINE and channel.own_loop and not channel.wants_request():
             return b""
         if channel.body.kind == TS_BODY_CHUNKED:
@@ -291,7 +292,9 @@ cdef class RequestReader:
                 seen = 0
         line = taken(channel, seen)
         if seen == want == REQUEST_LINE and channel.heading and channel.rules is not DEFAULTS:
-            channel.end_requests()  # of HTTP: a request line that is too long, or a part of it
+            # Of HTTP: a request line that is too long, or a part of it.
+            channel.note_head(PyBytes_AS_STRING(line), seen)
+            channel.end_requests()
         return line
 
     def _readline_chunked(self, Py_ssize_t want):
