@@ -143,6 +143,19 @@ def test_start_response_takes_no_control_character(wsgi):
         assert b"forged" not in answer.raw
 
 
+def test_headers_that_change_after_start_response(wsgi):
+    """The application's list is what is sent; so it is looked at when it is."""
+    def application(environ, start_response):
+        headers = []
+        start_response("200 OK", headers)
+        headers.append(("X", "a\r\nSet-Cookie: forged"))
+        return [b"not reached"]
+
+    with contextlib.redirect_stderr(io.StringIO()), serving(make_wsgi(wsgi, application)) as server:
+        answer = fetch(server)
+        assert answer.status == 500 and answer.get("Set-Cookie") is None
+
+
 def test_a_refusal_by_start_response_is_no_answer_of_the_attacker(wsgi):
     def application(environ, start_response):
         start_response("200 OK", [("X", "a\r\nSet-Cookie: forged")])

@@ -207,6 +207,35 @@ def test_long_request_line():
         assert response.status == 414
 
 
+ANSWERS = {
+    "204": (("204 No Content", []), [b""], "GET", None, b""),
+    "204 without a piece": (("204 No Content", []), [], "GET", None, b""),
+    "204 with a length": (("204 No Content", [("Content-Length", "5")]), [b"hello"], "GET", None, b""),
+    "304": (("304 Not Modified", []), [], "GET", None, b""),
+    "304 with a piece": (("304 Not Modified", []), [b""], "GET", None, b""),
+    "304 with a length": (("304 Not Modified", [("Content-Length", "5")]), [], "GET", "5", b""),
+    "HEAD": (("200 OK", [("Content-Length", "5")]), [b"hello"], "HEAD", "5", b""),
+    "interim": (("103 Early Hints", []), [b"hello"], "GET", "59", b"A server error occurred.  Please contact the administrator."),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_length_and_body_of_an_answer(name, capsys):
+    start, pieces, method, length, body = ANSWERS[name]
+
+    def app(environ, start_response):
+        environ["REQUEST_METHOD"] = "GET"       # what was asked counts
+        start_response(*start)
+        return pieces
+
+    with serving(app) as server, socket.create_connection(server.server_address) as sock:
+        sock.sendall(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        head, _, rest = b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")
+    lengths = [line.split(b": ")[1].decode() for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+    assert lengths == ([] if length is None else [length])
+    assert rest == body and not head.startswith(b"HTTP/1.0 1")
+
+
 def test_handler_as_a_parser_only():
     """As test_wsgiref and others drive it: no socket, no __init__."""
     class Handler(ours.WSGIRequestHandler):

@@ -31,16 +31,36 @@ class ServerHandler(_original.ServerHandler):
     and no head a line end in a header."""
 
     def start_response(self, status, headers, exc_info=None):
-        """As PEP 3333 says. ValueError for control characters in the status or in headers."""
-        for text in (status, *(text for field in headers for text in field)):
-            if isinstance(text, str) and _CONTROLS.search(text):
-                raise ValueError(f"control character in {text!r}")
+        """As PEP 3333 says. ValueError for control characters in the status or in headers,
+        AssertionError for 1xx, which is no answer."""
+        _check_head(status, headers)
+        if isinstance(status, str) and status.startswith("1"):
+            raise AssertionError(f"an interim status: {status!r}")
         return super().start_response(status, headers, exc_info)
 
     def send_headers(self):
+        _check_head(self.status, self.headers.items())      # the application has the list, too
         super().send_headers()
-        if self.environ.get("REQUEST_METHOD") == "HEAD" or self.status[:3] in ("204", "304"):
+        if self._method() == "HEAD" or self.status[:3] in ("204", "304"):
             self._write = self._drop
+
+    def cleanup_headers(self):
+        """Content-Length where it is known; none where none may be (RFC 9110, 8.6 and 9.3.6)."""
+        if self.status[:3] == "204" or self.status[:1] == "2" and self._method() == "CONNECT":
+            del self.headers["Content-Length"]
+        elif self.status[:3] != "304":      # whose length would be that of another answer
+            super().cleanup_headers()
+
+    def finish_content(self):
+        if not self.headers_sent and self.status is not None and self.status[:3] == "304":
+            self.send_headers()
+        else:
+            super().finish_content()
+
+    def _method(self):
+        """What the client asked for; an application may have changed its environ."""
+        handler = getattr(self, "request_handler", None)
+        return self.environ.get("REQUEST_METHOD") if handler is None else handler.command
 
     def _drop(self, data):
         pass
@@ -55,6 +75,15 @@ class ServerHandler(_original.ServerHandler):
 
 # What would end a line of a head, or hide in it.
 _CONTROLS = re.compile("[\0-\x08\x0a-\x1f\x7f]")
+
+
+def _check_head(status, headers):
+    """ValueError for a control character in one of the texts. headers: pairs."""
+    for text in (status, *(text for field in headers for text in field)):
+        if isinstance(text, str) and _CONTROLS.search(text):
+            raise ValueError(f"control character in {text!r}")
+
+
 _standard_server_handler = ServerHandler
 _original_server_handler = _original.ServerHandler
 # As it was at import: after install() the module's own name may be ours.
