@@ -247,6 +247,36 @@ def test_nothing_is_dropped_of_a_socket_that_the_program_keeps(http_server):
         assert sock.recv(4) == b"also"
 
 
+#: Fields beside two hundred others, and the statuses of the answers to that request and to one behind it.
+AMONG_MANY = {
+    "close in a list": (b"Connection: x, close\r\n", b"", [b"200"]),
+    "length": (b"Content-Length: 5\r\n", b"hello", [b"200", b"200"]),
+    "chunks": (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", [b"200", b"200"]),
+    "expectation": (b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"hello", [b"100", b"200", b"200"]),
+    "two lengths": (b"Expect: 100-continue\r\nContent-Length: 5\r\nContent-Length: 6\r\n", b"hello", [b"400"]),
+}
+
+
+@pytest.mark.parametrize("first", (True, False), ids=("first", "last"))
+@pytest.mark.parametrize("name", AMONG_MANY)
+def test_a_field_among_many(http_server, name, first, monkeypatch):
+    """Where a program has allowed more fields than the engine has room for."""
+    monkeypatch.setattr(http.client, "_MAXHEADERS", 1000)
+    field, body, statuses = AMONG_MANY[name]
+    values = []
+
+    def do_POST(self):
+        values.append((self.headers["X-7"], self.rfile.read()))
+        respond(self)
+
+    fields = [b"X-%d: y \t\r\n" % number for number in range(200)]
+    fields.insert(0 if first else 200, field)
+    sent = POST + b"".join(fields) + b"\r\n" + body + b"GET / HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n"
+    with serving(make(http_server, do_POST=do_POST, do_GET=respond, turbo_decode_chunked=True)) as server:
+        assert re.findall(rb"HTTP/1.1 (\d+)", exchange(server, sent)) == statuses
+    assert values == ([("y", b"hello" if body else b"")] if b"400" not in statuses else [])
+
+
 @pytest.mark.parametrize("way", ("native", "original"))
 def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
     """A handler that says 200 before it finds that the body is malformed."""

@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import io
+import socket
 import socketserver
 import threading
 import wsgiref.simple_server as original
@@ -234,6 +235,47 @@ def test_length_and_body_of_an_answer(name, capsys):
     lengths = [line.split(b": ")[1].decode() for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
     assert lengths == ([] if length is None else [length])
     assert rest == body and not head.startswith(b"HTTP/1.0 1")
+
+
+def environ_of(octets, **members):
+    found = []
+
+    def app(environ, start_response):
+        found.append(environ)
+        start_response("200 OK", [])
+        return []
+
+    with serving(app, handler_class=type("Handler", (Quiet,), members)) as server, \
+            socket.create_connection(server.server_address) as sock:
+        sock.sendall(octets)
+        while sock.recv(65536):
+            pass
+    return found[0]
+
+
+@pytest.mark.parametrize("target, path, query", [
+    (b"http://host:81/a/b?c=d", "/a/b", "c=d"), (b"http://host?c=d", "/", "c=d"), (b"http://host", "/", ""),
+    (b"http://host/%20?a?b", "/ ", "a?b"), (b"/a?http://b/c", "/a", "http://b/c"), (b"/http://a/b", "/http://a/b", ""),
+])
+def test_path_of_a_target_with_an_authority(target, path, query):
+    environ = environ_of(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == (path, query)
+
+
+def test_values_as_they_were_sent():
+    """But for SP and HTAB around them."""
+    environ = environ_of(b"GET / HTTP/1.1\r\nHost: a\r\nX: \xa0v\xa0 \r\nY:\t\x85w\r\nX: \tx\r\nContent-Type: \xa0t\xa0\r\n\r\n")
+    assert {key: environ[key] for key in ("HTTP_X", "HTTP_Y", "CONTENT_TYPE")} == {
+        "HTTP_X": "\xa0v\xa0,x", "HTTP_Y": "\x85w", "CONTENT_TYPE": "\xa0t\xa0"}
+
+
+@pytest.mark.parametrize("underscores", (False, True))
+def test_names_with_an_underscore(underscores):
+    """They would be other fields, which a proxy in front may have checked."""
+    environ = environ_of(b"GET / HTTP/1.1\r\nHost: a\r\nX-User: a\r\nX_User: b\r\nY_: c\r\n\r\n",
+                         turbo_underscores=underscores)
+    assert environ["HTTP_X_USER"] == ("a,b" if underscores else "a")
+    assert environ.get("HTTP_Y_") == ("c" if underscores else None)
 
 
 def test_handler_as_a_parser_only():

@@ -10,13 +10,14 @@ calls it by itself when it has done the parsing.
 
 import re
 import sys
+import urllib.parse
 import wsgiref.simple_server as _original
 from wsgiref.simple_server import (
     SimpleHandler, demo_app, server_version, software_version, sys_version)
 
 from turboserver import accelerated
 from turboserver.errors import BodyError
-from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer
+from turboserver.http.server import _AUTHORITY, BaseHTTPRequestHandler, HTTPServer
 from turboserver.socketserver import ThreadingMixIn
 
 import socketserver as _socketserver
@@ -156,6 +157,32 @@ if accelerated:
         turbo_decode_chunked = True
         turbo_max_body = 2**30
         _turbo_upgrades = False
+
+        def get_environ(self):
+            """The original's environ, but for a target with an authority, of which the path
+            counts (RFC 9112, 3.2.2), and for the header fields."""
+            environ = super().get_environ()
+            found = _AUTHORITY.match(self.path)
+            if found:
+                path, _, environ["QUERY_STRING"] = self.path[found.end():].partition("?")
+                environ["PATH_INFO"] = urllib.parse.unquote(path or "/", "iso-8859-1")
+            self._fields_into(environ)
+            return environ
+
+        def _fields_into(self, environ):
+            """HTTP_ variables. Only SP and HTAB are white space around a value (RFC 9110, 5.5), and
+            X_Y, which would be X-Y then, is left out unless turbo_underscores is true."""
+            base = self.server.base_environ
+            fields = [(name.replace("-", "_").upper(), name, value) for name, value in self.headers.items()]
+            for key, name, value in fields:
+                environ.pop("HTTP_" + key, None)
+            for key, name, value in fields:
+                if key in environ or "_" in name and not self.turbo_underscores:
+                    continue    # the latter, and CONTENT_TYPE and its like
+                key, value = "HTTP_" + key, value.strip(" \t")
+                if key in base:
+                    environ.setdefault(key, base[key])
+                environ[key] = f"{environ[key]},{value}" if key in environ else value
 
     register_server_handler(globals(), vars(_original))
     register_get_app(_original.WSGIServer.get_app)
