@@ -35,6 +35,7 @@ from turboserver.framing import body_framing, BadFraming
 
 cdef object Original = http.server.BaseHTTPRequestHandler
 cdef object original_parse_request = Original.parse_request
+cdef object MISSING = object()
 
 
 # ---- refusing -----------------------------------------------------------------
@@ -251,6 +252,7 @@ cdef bint refuse_line(handler, Channel channel, ts_request *req, line) except -1
 
 
 VERSION = re.compile("HTTP/[0-9][.][0-9]")
+WHITE_END = re.compile(rb"[ \t]+\r\n")     # is no part of a value (RFC 9110, 5.5)
 
 
 cdef bytes gather(handler, rfile, Rules rules):
@@ -344,7 +346,11 @@ cdef object parse_stream(handler):
     if is_09 and (result != TS_SCAN_REFUSED or req.refusal == TS_REFUSE_CUT_OFF):
         return parse_by_original(handler, channel, octets)
     if result == TS_SCAN_GENERAL:
-        if not parse_by_original(handler, channel, octets):
+        if reader is not None:
+            head = channel.buffer.data + channel.buffer.pos
+            octets = head[:req.head_len]
+            channel.buffer.pos += req.head_len
+        if not parse_by_original(handler, channel, WHITE_END.sub(b"\r\n", octets)):
             return False
     else:
         handler.command = command
@@ -378,8 +384,7 @@ cdef object parse_stream(handler):
         if ahead.kind == TS_BODY_BAD:
             req.refusal = TS_REFUSE_BODY_CHUNKED
     http11 = handler.protocol_version >= "HTTP/1.1"
-    if result == TS_SCAN_COMPLETE:
-        handler.close_connection = closes(&req, http11)
+    handler.close_connection = closes(&req, http11)
     if channel is not None:
         channel.closes = is_last(&req)
     if not is_plain_class(handler.MessageClass):
@@ -401,8 +406,12 @@ cdef int ask_message(handler, ts_request *req, bint http11) except -1:
 
 cdef bint parse_by_original(handler, Channel channel, octets) except -1:
     """The original's parser has the rest of the head, every line of which has been looked
-    at: HTTP/0.9, or more fields than there is room for. There is no body yet."""
+    at: HTTP/0.9, or more fields than there is room for. There is no body yet, and no
+    expectation is met."""
     rfile = handler.rfile
+    attrs = handler.__dict__
+    hook = attrs.get("handle_expect_100", MISSING)
+    attrs["handle_expect_100"] = meets_nothing
     if octets is not None:
         handler.rfile = io.BytesIO(octets)
     try:
@@ -414,6 +423,15 @@ cdef bint parse_by_original(handler, Channel channel, octets) except -1:
     finally:
         if octets is not None:
             handler.rfile = rfile
+        if hook is MISSING:
+            attrs.pop("handle_expect_100", None)
+        else:
+            attrs["handle_expect_100"] = hook
+
+
+def meets_nothing():
+    """In place of handle_expect_100(), whose time has not come."""
+    return True
 
 
 cdef object parse_alone(handler):
