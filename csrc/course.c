@@ -351,7 +351,6 @@ static void next_request(struct ts_conn *c)
     ts_in_next_request(&c->in);
     enter(c, TS_PHASE_HEAD);
     c->scan = TS_SCAN_PARTIAL;
-    c->blank = false;
     if (c->req != NULL)
         ts_request_reset(c->req);
 }
@@ -462,6 +461,7 @@ enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
         return gone(r, turn, c);
     bool stopping = atomic_load_explicit(&r->stopping, memory_order_relaxed);
     c->keep = keep;
+    c->blank = false; /* of the request that was handled */
     c->skip_budget = ts_reactor_rules(r)->drain_max;
     if (c->keep && ts_body_done(&c->body)) {
         next_request(c);

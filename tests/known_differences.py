@@ -151,6 +151,13 @@ def closed_by_the_client(reference, ours):
     assert reference.answer == ours.answer * 2 and reference.log == ours.log * 2
 
 
+def not_found(reference, ours):
+    """404 where the original has a traceback and no answer."""
+    assert reference.answer == b"" and "ValueError: embedded null byte" in reference.log
+    assert re.match(rb"HTTP/1\.[01] 404 File not found\r\n", ours.answer) and ours.seen == reference.seen == []
+    assert "code 404, message File not found" in ours.log[0]
+
+
 def closes_all_the_same(reference, ours):
     """`close_connection` is true where the original's became False by the header; all else is equal."""
     def differences(theirs, mine):
@@ -434,9 +441,10 @@ KNOWN: dict[str, Difference] = {
         "who is about to close a connection says so (RFC 9112, 9.6)", says_that_it_closes),
     "bodies/message class hides a close": Difference(
         "what a client says of the end of its connection counts (RFC 9112, 9.6)", closed_by_the_client),
-    **dict.fromkeys(("handlers/keep-alive to a client that closes", "blocking/keep-alive to a client that closes"),
-                    Difference("a client that closes is not kept, whatever the answer says (RFC 9112, 9.6)",
-                               closes_all_the_same)),
+    "handlers/keep-alive to a client that closes": Difference(
+        "a client that closes is not kept, whatever the answer says (RFC 9112, 9.6)", closes_all_the_same),
+    **dict.fromkeys(("files/%00", "files/plain.txt%00"), Difference(
+        "a name that can be no file's is not found; there is an answer", not_found)),
     **dict.fromkeys(("requests/blanks after values", "headers/space after"), Difference(
         "white space around a field value is not part of it (RFC 9110, 5.5)", trimmed)),
     **dict.fromkeys((

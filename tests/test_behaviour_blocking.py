@@ -113,10 +113,7 @@ def test_send_header(headers, close, stream):
         self.close_connection = True
         self.end_headers()
 
-    case = "send_header"
-    if headers is CONNECTIONS and stream != "http/0.9":     # the last request of the stream says close
-        case = "keep-alive to a client that closes"
-    assert_same("blocking/" + case, handling(do, **IN_HAND), STREAMS[stream])
+    assert_same("blocking/send_header", handling(do, **IN_HAND), STREAMS[stream])
 
 
 def test_refused_headers():

@@ -222,7 +222,7 @@ ACTS = {
     "threes": by_threes,
     "close": lambda handler: handler.answer(read_all(handler.rfile), headers=[("Connection", "close")]),
     "keep": lambda handler: handler.answer(read_all(handler.rfile), headers=[("Connection", "keep-alive")]),
-    "204": bodiless(204), "304": bodiless(304), "204-chunked": chunked_nothing,
+    "204": bodiless(204), "205": bodiless(205), "304": bodiless(304), "204-chunked": chunked_nothing,
     "hints": hints, "hints-body": hints_and_body, "hints-twice": hints_twice, "hints-by-hand": hints_by_hand,
     "more": more_lines(lambda handler: handler.answer(b"")), "204-more": more_lines(bodiless(204)),
     "304-more": more_lines(bodiless(304)), "chunked": chunked, "unframed": unframed, "inject": inject, "reason": split_reason,

@@ -247,6 +247,24 @@ def test_nothing_is_dropped_of_a_socket_that_the_program_keeps(http_server):
         assert sock.recv(4) == b"also"
 
 
+def test_one_empty_line_is_passed_over_and_no_second_one(http_server):
+    """Also where the answer in between has to wait for the client."""
+    def do_GET(self):
+        respond(self, b"x" * 60_000)
+
+    server = make(http_server, do_GET=do_GET)
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with serving(server), socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(support.DEADLINE)
+        sock.connect(server.server_address)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+        time.sleep(0.2)
+        assert Client(None, sock=sock).read().body == b"x" * 60_000
+        sock.sendall(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n")
+        assert support.read_until_eof(sock) == b""
+
+
 #: Fields beside two hundred others, and the statuses of the answers to that request and to one behind it.
 AMONG_MANY = {
     "close in a list": (b"Connection: x, close\r\n", b"", [b"200"]),
@@ -296,7 +314,23 @@ def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
         assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1 and b"X-Begun" not in answer
 
 
-# ---------------------------------------------------------------- redirects
+# ---------------------------------------------------------------- files and redirects
+
+@pytest.mark.parametrize("method", ("GET", "HEAD"))
+@pytest.mark.parametrize("target, status", (("http://[V1.a]/", 400), ("http://[V1.a]/sub", 400), ("/%00", 404),
+                                            ("/sub%00/", 404), ("/?%00[", 200), ("/[", 404)))
+def test_targets_that_are_no_files(http_server, target, status, method, tmp_path):
+    """There is an answer to each."""
+    (tmp_path / "sub").mkdir()
+
+    def __init__(self, *arguments, **options):
+        http_server.SimpleHTTPRequestHandler.__init__(self, *arguments, directory=tmp_path, **options)
+
+    with serving(make(http_server, base="SimpleHTTPRequestHandler", __init__=__init__)) as server, \
+            Client(server) as client:
+        assert client.request(method, target).status == status
+
+
 
 SLASHES = ("//evil.example/..", "//evil.example/%2f..", "//evil.example/%2e%2e", "///evil.example/..", "//sub", "////sub",
            "//evil.example/..?//evil.example", "//sub?x=//evil.example")

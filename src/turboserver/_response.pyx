@@ -141,7 +141,7 @@ cdef int end_answer(handler, Channel channel) except -1:
         channel.answered = False    # that was not the answer yet
         channel.mute = MUTE_INTERIM
     elif channel.status >= 200:
-        if channel.status == 204 or channel.status == 304 or answers_head(handler, channel):
+        if channel.status == 204 or channel.status == 205 or channel.status == 304 or answers_head(handler, channel):
             channel.mute = MUTE
     return 0
 
@@ -160,8 +160,9 @@ cdef bint answers_head(handler, Channel channel) except -1:
 
 
 cdef bint has_no_length(Channel channel):
-    """Whether the head that is being written may not say a length (RFC 9110, 8.6 and 9.3.6)."""
-    return channel is not None and (channel.status == 204 or 100 <= channel.status < 200
+    """Whether the head that is being written may not say a length (RFC 9110, 8.6 and 9.3.6),
+    or, 205, none but 0 (15.3.6)."""
+    return channel is not None and (channel.status == 204 or channel.status == 205 or 100 <= channel.status < 200
                                     or channel.tunnel and 200 <= channel.status < 300)
 
 
@@ -191,9 +192,12 @@ cdef bint ends(Channel reading, Channel writing):
             or reading.buffer != NULL and ts_in_unread(reading.buffer) == 0)
 
 
-cdef list without_length(lines):
-    return [line for line in lines
+cdef list without_length(lines, Channel channel):
+    kept = [line for line in lines
             if not line.lower().startswith((b"content-length:", b"transfer-encoding:"))]
+    if channel.status == 205 and not channel.tunnel and len(kept) < len(lines):
+        kept.append(b"Content-Length: 0\r\n")
+    return kept
 
 
 cdef bytes status_line(ResponseInfo info, code, message):
@@ -427,7 +431,7 @@ cdef bint end_listed(handler) except -1:
         if is_left_out(handler, channel):
             attrs["_headers_buffer"] = []
             return True
-        lines = without_length(lines)
+        lines = without_length(lines, channel)
     reading = channel_of(handler)
     if (reading is not None and reading.last or is_draining(handler)) and says_nothing_of_it(
             b"".join(lines)) and ends(reading, channel):
@@ -503,7 +507,7 @@ def end_headers(self):
     if ts_head_add(&conn.head, b"\r\n", 2) != 0:
         raise MemoryError
     conn.send_head()
-    if (conn.status < 205 and conn.status != 200 or conn.status == 304 or conn.c.req.method.len == 4
+    if (conn.status <= 205 and conn.status != 200 or conn.status == 304 or conn.c.req.method.len == 4
             or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS):
         end_answer(self, conn)
 
@@ -516,14 +520,14 @@ cdef int end_by_original(handler) except -1:
             if is_left_out(handler, channel):
                 (<list>lines).clear()
                 return 0
-            (<list>lines)[:] = without_length(lines)
+            (<list>lines)[:] = without_length(lines, channel)
     original_end_headers(handler)
     end_answer(handler, channel)
     return 0
 
 
 cdef int drop_length(Connection conn) except -1:
-    cdef bytes head = b"".join(without_length(conn.head.data[:conn.head.len].splitlines(True)))
+    cdef bytes head = b"".join(without_length(conn.head.data[:conn.head.len].splitlines(True), conn))
     conn.head.len = 0
     if ts_head_add(&conn.head, <char *>head, len(head)) != 0:
         raise MemoryError

@@ -14,6 +14,7 @@ import ipaddress
 import re
 import socket
 import types
+import urllib.parse
 
 from .. import accelerated, lanes
 from ..errors import BodyError
@@ -161,6 +162,20 @@ if accelerated:
             if found:
                 path = path[found.end():] or "/"
             return super().translate_path(path)
+
+        def send_head(self):
+            """As the original; an answer also to a target that it cannot take apart (400), or
+            that can be no file (404)."""
+            if "[" in self.path:
+                try:
+                    urllib.parse.urlsplit(self.path)
+                except ValueError:
+                    self.send_error(400, "Bad request target")
+                    return None
+            if "%00" in self.path.partition("?")[0]:
+                self.send_error(404, "File not found")
+                return None
+            return super().send_head()
 
         if hasattr(_original.SimpleHTTPRequestHandler, "_send_extra_response_headers"):
             def _send_extra_response_headers(self):
