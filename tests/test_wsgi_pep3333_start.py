@@ -1,0 +1,527 @@
+"""PEP 3333 as a checklist, second part: start_response, the head of an answer, and applications that fail.
+
+Each docstring names the section of the PEP.  What is asked of the native path alone is in wsgi_gateways.ONLY_NATIVE.
+"""
+import sys
+import threading
+
+import pytest
+
+from support import DEADLINE, Client, connect, exchange, fetch, read_until, wait_until
+from wsgi_gateways import TEXT, Body, answering, gateways, request, serve
+
+
+def ask(kind, app, method="GET", version="HTTP/1.1"):
+    """(response, what was logged) for one request on a connection of its own."""
+    with serve(app, kind) as server:
+        response = fetch(server, method=method, version=version)
+    return response, server.errors.getvalue()
+
+
+def fields(response):
+    """The header fields but those that the server adds."""
+    added = ("date", "server", "connection", "content-length", "transfer-encoding", "keep-alive")
+    return [(name, value) for name, value in response.headers if name.lower() not in added]
+
+
+def assert_refused(kind, app, *names):
+    """The application failed, with one of the named exceptions: 500, and the log has the traceback."""
+    response, log = ask(kind, app)
+    assert response.status == 500
+    assert "Traceback" in log and any(name in log for name in names), log
+
+
+# ---------------------------------------------------------------- The start_response() Callable
+
+@gateways()
+def test_status_line(kind):
+    """The start_response() Callable: "the status argument is an HTTP status string", sent as it is."""
+    for status in ("200 OK", "404 Not Found", "299 Custom reason: x", "200 ", "500 caf\xe9", "999 Odd"):
+        response, log = ask(kind, answering(b"x", status=status))
+        line = response.raw.split(b"\r\n")[0].partition(b" ")[2]
+        assert line == status.encode("latin-1")
+
+
+@gateways()
+def test_header_fields_as_they_are(kind):
+    """The start_response() Callable: what the application gives is sent, in its order, with repetitions."""
+    given = [("Set-Cookie", "a=1"), ("X-Mixed-CASE", "v"), ("set-cookie", "b=2"), ("X-Empty", ""), ("Content-Type", "text/x"),
+             ("X-8bit", "\xe9\xff"), ("X-Tab", "a\tb"), ("Set-Cookie", "c=3"), ("X-Long", "x" * 10_000)]
+    response, log = ask(kind, answering(b"x", headers=given))
+    assert fields(response) == given
+
+
+@gateways()
+def test_date_and_server_are_added(kind):
+    """The start_response() Callable: "if the application omits a header required by HTTP ... the server or gateway
+    must add it", and not where it is there: "remember that HTTP header names are case-insensitive"."""
+    response, log = ask(kind, answering(b"x"))
+    names = [name.lower() for name, value in response.headers]
+    assert names.count("date") == names.count("server") == 1
+    own = [("dAte", "long ago"), ("SERVER", "mine"), ("content-LENGTH", "1"), ("content-type", "text/x")]
+    response, log = ask(kind, answering(b"x", headers=own))
+    assert [field for field in response.headers if field[0].lower() != "connection"] == own
+
+
+@gateways()
+def test_no_header_fields(kind):
+    """The start_response() Callable: an empty list is a list."""
+    response, log = ask(kind, answering(b"x", headers=[]))
+    assert (response.status, response.body, fields(response)) == (200, b"x", [])
+
+
+@gateways()
+def test_arguments_are_positional_and_the_third_optional(kind):
+    """Specification Details: "the callable must accept two required positional arguments, and one optional"."""
+    for more in ((), (None,)):
+        def app(environ, start_response):
+            start_response("200 OK", [*TEXT], *more)
+            return [b"ok"]
+
+        assert ask(kind, app)[0].body == b"ok"
+    for arguments in ((), ("200 OK",), ("200 OK", [], None, None)):
+        def wrong(environ, start_response):
+            start_response(*arguments)
+            return [b"never"]
+
+        assert_refused(kind, wrong, "TypeError")
+
+
+@gateways()
+def test_lazy(kind):
+    """Specification Details: "it may be called before, or as late as the iterable's first step"."""
+    def generator(environ, start_response):
+        start_response("201 Lazy", [*TEXT])
+        yield b"lazy"
+
+    class Iterator:
+        def __init__(self, environ, start_response):
+            self.start, self.left = start_response, [b"lazy"]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            self.start("201 Lazy", [*TEXT])
+            return self.left.pop()
+
+    for app in (generator, Iterator):
+        response, log = ask(kind, app)
+        assert (response.status, response.reason, response.body) == (201, "Lazy", b"lazy")
+
+
+@gateways()
+def test_lazy_and_empty(kind):
+    """The same, with an iterable that ends without a block."""
+    def app(environ, start_response):
+        start_response("404 Nothing", [*TEXT])
+        yield from ()
+
+    response, log = ask(kind, app)
+    assert (response.status, response.body) == (404, b"")
+
+
+@gateways()
+def test_called_again(kind):
+    """The start_response() Callable: "it is a fatal error to call start_response without the exc_info argument if
+    start_response has already been called"."""
+    def app(environ, start_response):
+        start_response("200 OK", [*TEXT])
+        start_response("201 Again", [*TEXT])
+        return [b"never"]
+
+    assert_refused(kind, app, "AssertionError")
+
+
+@gateways()
+def test_called_again_and_caught(kind):
+    """The same, where the application goes on: what was said first counts."""
+    def app(environ, start_response):
+        start_response("200 First", [("X", "first")])
+        with pytest.raises(AssertionError):
+            start_response("201 Again", [("X", "again")])
+        with pytest.raises(AssertionError):
+            start_response("201 Again", [("X", "again")], None)
+        return [b"body"]
+
+    response, log = ask(kind, app)
+    assert (response.status, response.reason, response.get("X"), response.body) == (200, "First", "first", b"body")
+
+
+@gateways()
+@pytest.mark.parametrize("lazily", (False, True), ids=("in the call", "in the first step"))
+def test_replaced_before_the_head_is_sent(kind, lazily):
+    """Error Handling: "if exc_info is supplied, and no HTTP headers have been output yet, start_response should
+    replace the currently-stored HTTP response headers with the newly-supplied ones": all of them, and the length."""
+    def replace(start_response):
+        try:
+            raise LookupError("replaced")
+        except LookupError:
+            start_response("503 Replaced", [("X-New", "1"), ("Content-Length", "8")], sys.exc_info())
+        return b"replaced"
+
+    def app(environ, start_response):
+        start_response("200 OK", [("X-Old", "1"), ("Content-Length", "3")])
+        if not lazily:
+            return [replace(start_response)]
+        return iter(lambda blocks=[replace]: blocks.pop()(start_response) if blocks else b"end", b"end")
+
+    response, log = ask(kind, app)
+    assert (response.status, response.reason, response.body) == (503, "Replaced", b"replaced")
+    assert fields(response) == [("X-New", "1")]
+
+
+@gateways()
+def test_replaced_twice(kind):
+    """Error Handling: "thus allowing the application to change its mind about the output when an error has occurred"."""
+    def app(environ, start_response):
+        for status in ("500 One", "500 Two", "500 Three"):
+            try:
+                raise LookupError(status)
+            except LookupError:
+                start_response(status, [*TEXT], sys.exc_info())
+        return [b"three"]
+
+    response, log = ask(kind, app)
+    assert (response.reason, response.body) == ("Three", b"three")
+
+
+@gateways("head waits for data")
+def test_replaced_after_an_empty_block(kind):
+    """The start_response() Callable: headers go out with "the first iteration of the application return value that
+    yields a non-empty bytestring", not with an empty one."""
+    def app(environ, start_response):
+        start_response("200 OK", [*TEXT])
+        yield b""
+        yield b""
+        try:
+            raise LookupError("late")
+        except LookupError:
+            start_response("500 Late", [*TEXT], sys.exc_info())
+        yield b"late"
+
+    response, log = ask(kind, app)
+    assert (response.reason, response.body) == ("Late", b"late")
+
+
+@gateways("head waits for data")
+def test_head_is_not_sent_before_data(kind):
+    """The start_response() Callable: nothing has reached the client while there are only empty blocks."""
+    sent, looked = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [*TEXT])
+        yield b""
+        sent.set()
+        assert looked.wait(DEADLINE)
+        yield b"data"
+
+    with serve(app, kind) as server, Client(server) as client:
+        client.send(request())
+        assert sent.wait(DEADLINE)
+        client.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.sock.recv(1)
+        client.sock.settimeout(DEADLINE)
+        looked.set()
+        assert client.read().body == b"data"
+
+
+def late(when):
+    """An application whose start_response is called with exc_info when the head is out; `when` is with that error
+    "being handled", or "kept" from before."""
+    caught = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [("X", "first")])
+        yield b"some "
+        try:
+            raise LookupError("after the head")
+        except LookupError as error:
+            info = sys.exc_info()
+            if when == "being handled":
+                try:
+                    start_response("500 Late", [*TEXT], info)
+                except BaseException as raised:
+                    caught.append(raised is error)
+                    raise
+        try:
+            start_response("500 Late", [*TEXT], info)
+        except BaseException as raised:
+            caught.append(raised is info[1])
+            raise
+
+    app.caught = caught
+    return app
+
+
+def assert_broken_off(server, body, method=b"GET"):
+    """The answer begins with `body`, and the client can tell that it is not complete."""
+    raw = exchange(server, method + b" / HTTP/1.1\r\nHost: a\r\n\r\n", half_close=False)
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and body in rest and b" 500 " not in raw
+    if b"transfer-encoding: chunked" in head.lower():
+        assert not rest.endswith(b"0\r\n\r\n")
+    else:
+        assert b"content-length: " in head.lower()
+        assert len(rest) < int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+
+
+@gateways("HTTP/1.1")
+def test_exc_info_after_the_head(kind):
+    """Error Handling: "if exc_info is provided, and the HTTP headers have already been sent, start_response must raise
+    an error, and should re-raise using the exc_info tuple"; then the answer is broken off."""
+    app = late("being handled")
+    with serve(app, kind) as server:
+        assert_broken_off(server, b"some ")
+    assert app.caught == [True] and "after the head" in server.errors.getvalue()
+
+
+@gateways("exc_info is raised")
+def test_exc_info_after_the_head_from_elsewhere(kind):
+    """The same, where the exception is not being handled any more."""
+    app = late("kept")
+    with serve(app, kind) as server:
+        exchange(server, request())
+    assert app.caught == [True]
+
+
+BAD_STATUSES = {
+    "bytes": b"200 OK", "int": 200, "None": None, "no reason": "200", "short": "20", "empty": "", "letters": "abc OK",
+    "no space": "200OK", "four digits": "2000 OK", "leading space": " 200 OK", "line end": "200 OK\r\nX: y",
+}
+
+
+def refusals(kind, wrong):
+    """{name: (status of the answer, exception that start_response raised)} for the arguments in `wrong`; all logged."""
+    raised = {}
+
+    def app(environ, start_response):
+        name = environ["PATH_INFO"][1:].replace("-", " ")
+        try:
+            start_response(*wrong[name])
+        except Exception as error:
+            raised[name] = error
+            raise
+        return [b"never"]
+
+    found = {}
+    with serve(app, kind) as server:
+        for name in wrong:
+            before = len(server.errors.getvalue())
+            response = fetch(server, "/" + name.replace(" ", "-"))
+            logged = "Traceback" in server.errors.getvalue()[before:]
+            found[name] = (response.status if logged else "not logged", raised.get(name))
+    return found
+
+
+@gateways()
+def test_wrong_status(kind):
+    """The start_response() Callable: "a string of the form '999 Message here'"; native strings; no control
+    characters: "servers should check for errors in the headers at the time start_response is called"."""
+    found = refusals(kind, {name: (status, [*TEXT]) for name, status in BAD_STATUSES.items()})
+    assert {name: outcome for name, outcome in found.items()
+            if outcome[0] != 500 or not isinstance(outcome[1], (AssertionError, TypeError, ValueError))} == {}
+
+
+BAD_HEADERS = {
+    "tuple": (("X", "y"),), "dict": {"X": "y"}, "None": None, "iterator": iter([("X", "y")]), "string": "X: y",
+    "bytes name": [(b"X", "y")], "bytes value": [("X", b"y")], "int value": [("Content-Length", 5)], "None value": [("X", None)],
+    "single": [("X",)], "triple": [("X", "y", "z")], "no pairs": [5],
+    "CR": [("X", "a\rb")], "LF": [("X", "a\nb")], "NUL": [("X", "a\0b")], "DEL": [("X", "a\x7fb")], "name": [("X\r\nY", "z")],
+}
+
+
+@gateways()
+def test_wrong_headers(kind):
+    """The start_response() Callable: "a list of (header_name, header_value) tuples. It must be a Python list"; each
+    a native string "and must not include any control characters"; checked when start_response is called."""
+    found = refusals(kind, {name: ("200 OK", headers) for name, headers in BAD_HEADERS.items()})
+    assert {name: outcome for name, outcome in found.items()
+            if outcome[0] != 500 or not isinstance(outcome[1], (AssertionError, TypeError, ValueError))} == {}
+
+
+@gateways("any encoding error is 500")
+@pytest.mark.parametrize("status, headers", [("200 \u2713", TEXT), ("200 OK", [("X", "\u2713")]), ("200 OK", [("\u2713", "x")])],
+                         ids=("status", "value", "name"))
+def test_not_latin_1(kind, status, headers):
+    """Unicode Issues: "must contain only code points representable in ISO-8859-1 encoding"; "it is a fatal error"."""
+    assert_refused(kind, answering(b"x", status=status, headers=headers), "Unicode", "ValueError", "AssertionError")
+
+
+@gateways()
+def test_hop_by_hop(kind):
+    """Other HTTP Features: "applications and middleware are forbidden from using HTTP/1.1 hop-by-hop features or
+    headers ... it is a fatal error"; "servers should ... raise an error as soon as" they are given."""
+    names = ("Connection", "keep-alive", "PROXY-AUTHENTICATE", "Proxy-Authorization", "TE", "Trailers", "Transfer-Encoding",
+             "upgrade")
+    found = refusals(kind, {name.replace("-", " "): ("200 OK", [(name, "close")]) for name in names})
+    assert [name for name, outcome in found.items() if outcome[0] != 500 or type(outcome[1]) is not AssertionError] == []
+
+
+@gateways()
+def test_refused_and_called_again(kind):
+    """Error Handling: the answer that an application gives to its own error, which start_response's may be."""
+    def app(environ, start_response):
+        try:
+            start_response("200 OK", [("X", "line\nend")])
+        except ValueError:
+            start_response("500 Mine", [("X", "mine")], sys.exc_info())
+        return [b"mine"]
+
+    response, log = ask(kind, app)
+    assert (response.status, response.reason, response.body, fields(response)) == (500, "Mine", b"mine", [("X", "mine")])
+
+
+@gateways("list is not kept")
+def test_list_of_headers_is_left_alone(kind):
+    """The start_response() Callable: the server "may change its contents"; ours does not, so that a constant of the
+    application's serves for all requests."""
+    constant = [("X-Constant", "1")]
+
+    def app(environ, start_response):
+        start_response("200 OK", constant)
+        return [b"x" * int(environ["QUERY_STRING"])]
+
+    with serve(app, kind) as server:
+        for size in (5, 0, 70_000, 1):
+            response = fetch(server, f"/?{size}")
+            assert (len(response.body), fields(response)) == (size, [("X-Constant", "1")])
+    assert constant == [("X-Constant", "1")]
+
+
+@gateways("list is not kept")
+def test_list_of_headers_may_change_afterwards(kind):
+    """The start_response() Callable: what was given is stored; the list is the application's again."""
+    def app(environ, start_response):
+        headers = [("X", "given")]
+        start_response("200 OK", headers)
+        headers[:] = [("Y", "changed"), ("Z", "line\nend")]
+        return [b"x"]
+
+    assert fields(ask(kind, app)[0]) == [("X", "given")]
+
+
+# ---------------------------------------------------------------- Error Handling
+
+FAILURES = {
+    "raises": lambda environ, start_response: 1 / 0,
+    "raises after start_response": lambda environ, start_response: (start_response("200 OK", [*TEXT]), 1 / 0),
+    "raises SystemExit": lambda environ, start_response: sys.exit("bye"),
+    "is not called": lambda environ, start_response: [b"never"],
+    "is not called, nothing": lambda environ, start_response: [],
+    "returns None": lambda environ, start_response: start_response("200 OK", [*TEXT]) and None,
+    "returns a number": lambda environ, start_response: (start_response("200 OK", [*TEXT]), 5)[1],
+    "returns str": lambda environ, start_response: (start_response("200 OK", [*TEXT]), "text")[1],
+    "returns bytes": lambda environ, start_response: (start_response("200 OK", [*TEXT]), b"data")[1],
+    "str": answering("text"), "None": answering(None), "number": answering(5), "bytearray": answering(bytearray(b"x")),
+    "memoryview": answering(memoryview(b"x")), "list": answering([b"x"]),
+    "takes one argument": lambda environ: [b"never"],
+    "first step raises": lambda environ, start_response: (start_response("200 OK", [*TEXT]), Body(ZeroDivisionError()))[1],
+    "__iter__ raises": lambda environ, start_response: (start_response("200 OK", [*TEXT]), map(*[None]))[1],
+}
+
+
+@gateways()
+@pytest.mark.parametrize("name", FAILURES)
+def test_failure_before_the_head(kind, name):
+    """Error Handling: "applications should try to trap their own, internal errors"; the server answers what is left,
+    with 500, says why in wsgi.errors and nothing of it to the client, and goes on."""
+    with serve(FAILURES[name], kind) as server:
+        response = fetch(server)
+        assert response.status == 500
+        assert b"Traceback" not in response.body and b"Error" not in response.raw.replace(b"Internal Server Error", b"")
+        server.set_app(answering(b"goes on"))
+        assert fetch(server).body == b"goes on"
+    assert server.errors.getvalue()
+
+
+@gateways()
+def test_failure_is_logged_with_its_traceback(kind):
+    """environ Variables, wsgi.errors: "most servers: the server's error log" - where exceptions go as well."""
+    def the_culprit():
+        raise LookupError("no luck")
+
+    response, log = ask(kind, lambda environ, start_response: the_culprit())
+    assert response.status == 500 and "the_culprit" in log and "LookupError: no luck" in log
+
+
+@gateways("HTTP/1.1")
+@pytest.mark.parametrize("failure", (ZeroDivisionError(), SystemExit(), "text", None, 5, bytearray(b"x")),
+                         ids=("error", "exit", "str", "None", "int", "bytearray"))
+@pytest.mark.parametrize("length", (None, 100), ids=("chunked", "length"))
+def test_failure_after_the_head(kind, failure, length):
+    """Error Handling: the headers being sent, "the server should abort": the client must not take it for complete."""
+    body = Body(b"begun", failure)
+
+    def app(environ, start_response):
+        start_response("200 OK", [*TEXT] + [("Content-Length", str(length))] * bool(length))
+        return body
+
+    with serve(app, kind) as server:
+        assert_broken_off(server, b"begun")
+        server.set_app(answering(b"goes on"))
+        assert fetch(server).body == b"goes on"
+        wait_until(lambda: body.closed)
+    assert body.closed == 1 and "Traceback" in server.errors.getvalue()
+
+
+@gateways()
+def test_connection_error_of_the_application(kind):
+    """Error Handling: one that has nothing to do with the client, of a database say, leaves no client waiting."""
+    def app(environ, start_response):
+        raise ConnectionResetError("the database")
+
+    with serve(app, kind) as server:
+        raw = exchange(server, request(), half_close=False) if kind == "overridden" else fetch(server).raw
+        assert raw == b"" or b" 500 " in raw.split(b"\r\n")[0]
+        server.set_app(answering(b"goes on"))
+        assert fetch(server).body == b"goes on"
+
+
+@gateways("kept connections")
+def test_failure_and_the_next_request(kind):
+    """Error Handling: a 500 ends as any answer does; the next request of the connection is answered, or the
+    connection is closed."""
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/bad":
+            raise LookupError("no luck")
+        start_response("200 OK", [*TEXT])
+        return [b"good"]
+
+    with serve(app, kind) as server, Client(server) as client:
+        assert client.request(path="/good").body == b"good"
+        bad = client.request(path="/bad", method="POST", body=b"GET /x HTTP/1.1\r\n\r\n")
+        assert bad.status == 500
+        if (bad.get("Connection") or "").lower() == "close":
+            assert client.at_eof()
+        else:
+            assert client.request(path="/good").body == b"good"
+
+
+@gateways()
+def test_client_disconnects_while_reading(kind):
+    """Error Handling: a client that goes within its body is an error to who reads on, and to nobody else."""
+    entered, outcomes = threading.Event(), []
+
+    def app(environ, start_response):
+        entered.set()
+        try:
+            outcomes.append(environ["wsgi.input"].read(1000))
+        except OSError as error:
+            outcomes.append(error)
+            raise
+        return [b"never"]
+
+    with serve(app, kind) as server:
+        sock = connect(server)
+        # Longer than what is awaited before the application runs.
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegun")
+        assert entered.wait(DEADLINE)
+        sock.close()
+        wait_until(lambda: outcomes)
+        server.set_app(answering(b"goes on"))
+        assert fetch(server).body == b"goes on"
+    assert len(outcomes) == 1 and isinstance(outcomes[0], OSError)
