@@ -11,7 +11,7 @@ import io
 
 import pytest
 
-from support import load_backend, serving
+from support import fetch, load_backend, serving
 
 #: With threads, and an access log of the program's; without threads, with the log as it comes.
 NATIVE = ("threads", "single")
@@ -79,6 +79,13 @@ def request(method="GET", target="/", headers=(), body=None, version="HTTP/1.1")
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def ask(kind, app, *, method="GET", version="HTTP/1.1", body=None, headers=()):
+    """(response, what was logged) for one request to `app`."""
+    with serve(app, kind) as server:
+        response = fetch(server, method=method, version=version, body=body, headers=headers)
+    return response, server.errors.getvalue()
 
 
 def chunked(*chunks, extension=b"", trailers=b""):
