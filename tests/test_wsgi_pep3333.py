@@ -4,13 +4,12 @@ Each docstring names the section of the PEP.  What is asked of the native path a
 """
 import functools
 import os
-import threading
 import urllib.parse
 import wsgiref.util
 
 import pytest
 
-from support import DEADLINE, Client, exchange
+from support import Client, exchange
 from wsgi_gateways import TEXT, chunked, gateways, request, serve
 
 
@@ -169,32 +168,6 @@ def test_environ_may_be_kept(kind):
     assert len({id(environ) for environ, copy in kept}) == 3
     assert all(environ == copy for environ, copy in kept)
     assert [environ["HTTP_X_NUMBER"] for environ, copy in kept] == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize("kind", ("threads", "overridden"))
-def test_environ_is_not_shared_by_threads(kind):
-    """Thread Support: requests that run at once each have their own environ."""
-    together, wrong = threading.Barrier(4), []
-
-    def app(environ, start_response):
-        name = environ["PATH_INFO"]
-        environ["mine"] = name
-        together.wait(DEADLINE)
-        environ["HTTP_X_" + name[1:]] = name
-        together.wait(DEADLINE)
-        others = [key for key in environ if key.startswith("HTTP_X_") and key != "HTTP_X_" + name[1:]]
-        if environ["mine"] != name or others:
-            wrong.append((name, others))
-        return from_a_function(environ, start_response)
-
-    with serve(app, kind) as server:
-        clients = [Client(server) for number in range(4)]
-        for number, client in enumerate(clients):
-            client.send(request(target=f"/{number}"))
-        for client in clients:
-            assert client.read().body == b"called"
-            client.close()
-    assert not wrong
 
 
 def strings(environ):
@@ -461,47 +434,6 @@ def test_wsgi_multiprocess(kind):
     """environ Variables, wsgi.multiprocess: true where the server says turbo_multiprocess = True."""
     environ = environ_of(kind, classes={"server": {"turbo_multiprocess": True}})
     assert environ["wsgi.multiprocess"] is True
-
-
-def test_single_is_single():
-    """Thread Support: where wsgi.multithread is false, the application is never called twice at once."""
-    running, most, lock = [], [], threading.Lock()
-
-    def app(environ, start_response):
-        with lock:
-            running.append(1)
-            most.append(len(running))
-        threading.Event().wait(0.01)
-        with lock:
-            running.pop()
-        return from_a_function(environ, start_response)
-
-    with serve(app, "single") as server:
-        clients = [Client(server) for number in range(5)]
-        for client in clients:
-            client.send(request())
-        for client in clients:
-            assert client.read().body == b"called"
-            client.close()
-    assert most == [1] * 5
-
-
-@pytest.mark.parametrize("kind", ("threads", "overridden"))
-def test_threads_are_threads(kind):
-    """Thread Support: where wsgi.multithread is true, one request that waits keeps no other waiting."""
-    together = threading.Barrier(3)
-
-    def app(environ, start_response):
-        together.wait(DEADLINE)
-        return from_a_function(environ, start_response)
-
-    with serve(app, kind) as server:
-        clients = [Client(server) for number in range(3)]
-        for client in clients:
-            client.send(request())
-        for client in clients:
-            assert client.read().body == b"called"
-            client.close()
 
 
 # ---------------------------------------------------------------- URL Reconstruction

@@ -28,6 +28,7 @@ ONLY_NATIVE = {
     "head waits for data": "wsgiref.handlers sends the head with the first block, even with an empty one",
     "length is a bound": "wsgiref.handlers sends what comes, whatever Content-Length the application gave",
     "short is told": "wsgiref.handlers does not compare Content-Length with what was sent",
+    "no length of what is not sent": "wsgiref.handlers says Content-Length: 0 where no block came, or that of the only one",
     "list is not kept": "wsgiref.handlers writes Content-Length into the application's list, and reads it when the "
                         "head is sent",
     "any encoding error is 500": "wsgiref.handlers encodes header fields when the status line is out",
