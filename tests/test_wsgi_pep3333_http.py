@@ -68,6 +68,14 @@ def test_http_1_0(kind, how):
         assert client.at_eof()
 
 
+@gateways()
+@pytest.mark.parametrize("how", HOWS)
+def test_http_0_9(kind, how):
+    """RFC 1945, 5: a request without a version is answered with the body alone."""
+    with serve(echo, kind) as server:
+        assert exchange(server, f"GET /x?{how}\r\n".encode(), half_close=False) == b"/x "
+
+
 @gateways("kept connections")
 @pytest.mark.parametrize("how", HOWS)
 def test_http_1_0_with_keep_alive(kind, how):
