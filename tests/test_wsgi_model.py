@@ -22,7 +22,7 @@ from wsgi_gateways import KINDS, chunked, request, serve
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = hypothesis.strategies
 
-EXAMPLES = {"threads": 300, "single": 150, "overridden": 100}
+EXAMPLES = {"threads": 250, "single": 100, "overridden": 100}
 
 FORGED = b"GET /forged HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -356,7 +356,7 @@ def test_many_header_fields(kind):
         assert environ["HTTP_" + name.upper().replace("-", "_")] == value
 
 
-@gateways()
+@gateways("underscores")
 @pytest.mark.parametrize("name", ("X_Real", "Content_Length", "Content_Type", "_", "Host_"))
 def test_names_with_an_underscore(kind, name):
     """environ Variables, HTTP_: a name with an underscore would pass for the one with a hyphen, so that it is dropped;

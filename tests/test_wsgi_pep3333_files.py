@@ -7,6 +7,7 @@ apart.  All of it is in the section Optional Platform-Specific File Handling.
 import gzip
 import io
 import os
+import random
 import tempfile
 import threading
 
@@ -123,18 +124,28 @@ def test_files(kind, version, path):
 
 
 @gateways()
-def test_what_the_descriptor_has_is_not_what_is_read(kind, path):
+@pytest.mark.parametrize("size", (100, 200_000))
+def test_what_the_descriptor_has_is_not_what_is_read(kind, path, size):
     """A file object whose read() gives something else than its descriptor: its fileno() must not be relied upon."""
+    noise = random.Random(1).randbytes(size)        # so that it is not small when it is packed
     packed = path.with_suffix(".gz")
-    packed.write_bytes(gzip.compress(DATA))
-    assert sending(kind, lambda: gzip.open(packed)).body == DATA
+    packed.write_bytes(gzip.compress(noise))
+    assert sending(kind, lambda: gzip.open(packed)).body == noise
 
     class Upper(io.FileIO):
         def read(self, size=-1):
             return super().read(size).upper()
 
-    path.write_bytes(b"lower case")
-    assert sending(kind, lambda: Upper(path)).body == b"LOWER CASE"
+    path.write_bytes(b"lower case" * size)
+    assert sending(kind, lambda: Upper(path)).body == b"LOWER CASE" * size
+
+
+@gateways()
+@pytest.mark.parametrize("size", (100, 200_000))
+def test_text_is_refused(kind, path, size):
+    """A file that is opened as text: read() gives str, which is an error of the application's."""
+    path.write_text("x" * size)
+    assert sending(kind, lambda: open(path)).status == 500
 
 
 @gateways()

@@ -4,11 +4,13 @@ The section Other HTTP Features says that servers "must handle ... by themselves
 origin server: versions, persistent connections, transfer codings, and answers that have no body.  Each docstring names
 the section that it is about.  What is asked of the native path alone is in wsgi_gateways.ONLY_NATIVE.
 """
+import contextlib
+import io
 import threading
 
 import pytest
 
-from support import DEADLINE, Client, exchange, fetch
+from support import DEADLINE, Client, exchange, fetch, load_backend, serving
 from wsgi_gateways import TEXT, Body, chunked, gateways, request, serve
 
 
@@ -356,3 +358,28 @@ def test_threads_are_threads(kind):
         for client in clients:
             assert client.read().status == 200
             client.close()
+
+
+def test_servers_of_one_handler_class():
+    """environ Variables: what is true to one server is not said by another which has the same handler class."""
+    ours = load_backend("turboserver").simple_server
+    handler = type("Handler", (ours.WSGIRequestHandler,), {})
+    seen = []
+
+    def app(environ, start_response):
+        seen.append((environ["wsgi.multithread"], environ["wsgi.url_scheme"], environ["SERVER_PORT"]))
+        start_response("200 OK", [*TEXT])
+        return [b"ok"]
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        expected = []
+        servers = []
+        for server_class, https in ((ours.WSGIServer, ""), (ours.ThreadingWSGIServer, ""), (ours.WSGIServer, "on")):
+            server = ours.make_server("127.0.0.1", 0, app, server_class, handler)
+            server.base_environ["HTTPS"] = https
+            expected.append((server_class is not ours.WSGIServer, "https" if https else "http", str(server.server_port)))
+            servers.append(stack.enter_context(serving(server)))
+        for server in servers * 2:
+            assert fetch(server).status == 200
+    assert seen == expected * 2

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support import DEADLINE, Client, fetch
+from support import DEADLINE, Client, exchange, fetch
 from wsgi_gateways import TEXT, answering, ask, gateways, request, serve
 
 
@@ -245,9 +245,9 @@ def refusals(kind, wrong):
     with serve(app, kind) as server:
         for name in wrong:
             before = len(server.errors.getvalue())
-            response = fetch(server, "/" + name.replace(" ", "-"))
+            answer = exchange(server, request(target="/" + name.replace(" ", "-")))
             logged = "Traceback" in server.errors.getvalue()[before:]
-            found[name] = (response.status if logged else "not logged", raised.get(name))
+            found[name] = (int(answer.split(b" ")[1]) if logged else "not logged", raised.get(name))
     return found
 
 
@@ -275,6 +275,15 @@ def test_wrong_headers(kind):
     found = refusals(kind, {name: ("200 OK", headers) for name, headers in BAD_HEADERS.items()})
     assert {name: outcome for name, outcome in found.items()
             if outcome[0] != 500 or not isinstance(outcome[1], (AssertionError, TypeError, ValueError))} == {}
+
+
+@gateways("names are tokens")
+def test_names_that_are_none(kind):
+    """The start_response() Callable: "each header_name must be a valid HTTP header field-name ... without a trailing
+    colon or other punctuation": a name that is none may hide another field, or a framing."""
+    names = ("", "X:", "X Y", "X ", "Transfer-Encoding ", "Transfer-Encoding: chunked, X", "Content-Length: 1, X", "\xe9", "X\tY")
+    found = refusals(kind, {f"name {number}": ("200 OK", [(name, "z")]) for number, name in enumerate(names)})
+    assert [name for name, outcome in zip(names, found.values()) if outcome[0] != 500] == []
 
 
 @gateways("any encoding error is 500")

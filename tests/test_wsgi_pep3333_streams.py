@@ -54,14 +54,15 @@ def test_reading(kind, late):
     results = {}
 
     def app(environ, start_response):
-        results[environ["PATH_INFO"][1:]] = read_by(environ["PATH_INFO"][1:].replace("-", " "), environ["wsgi.input"])
+        name = environ["PATH_INFO"][1:]
+        results[name] = name != "behind" and read_by(name.replace("-", " "), environ["wsgi.input"])
         start_response("200 OK", [*TEXT])
         return [b"ok"]
 
     with serve(app, kind) as server:
         for name in READS:
             for head, body in framings(BODY):
-                data = head.replace(b"{}", name.replace(" ", "-").encode()) + body + b"GET /all HTTP/1.1\r\nHost: a\r\n\r\n"
+                data = head.replace(b"{}", name.replace(" ", "-").encode()) + body + b"GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"
                 cut = len(data) - 1500
                 results.clear()
                 answer = exchange(server, None, pieces=[data[:cut], data[cut:]] if late else [data])

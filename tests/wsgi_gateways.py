@@ -24,6 +24,7 @@ ONLY_NATIVE = {
     "kept connections": _ONE_REQUEST,
     "HTTP/1.1": _ONE_REQUEST,
     "absolute targets": "the original's get_environ() takes the whole target for the path",
+    "underscores": "the original's get_environ() makes no difference between names with hyphens and with underscores",
     "environ is not read again": "wsgiref.handlers looks SERVER_PROTOCOL up in it when the head is sent",
     "head waits for data": "wsgiref.handlers sends the head with the first block, even with an empty one",
     "length is a bound": "wsgiref.handlers sends what comes, whatever Content-Length the application gave",
@@ -31,6 +32,7 @@ ONLY_NATIVE = {
     "no length of what is not sent": "wsgiref.handlers says Content-Length: 0 where no block came, or that of the only one",
     "list is not kept": "wsgiref.handlers writes Content-Length into the application's list, and reads it when the "
                         "head is sent",
+    "names are tokens": "wsgiref.handlers does not look at the names of header fields",
     "any encoding error is 500": "wsgiref.handlers encodes header fields when the status line is out",
     "exc_info is raised": "wsgiref.handlers raises what is being handled, not what it is given",
     "errors of close()": "wsgiref.handlers forgets that the head was sent, and sends another",
@@ -102,6 +104,18 @@ def answering(*blocks, status="200 OK", headers=TEXT):
     return app
 
 
+def returning(make_body, headers=TEXT, status="200 OK"):
+    """An application that returns what `make_body` makes for each request."""
+    def app(environ, start_response):
+        start_response(status, list(headers))
+        return make_body()
+    return app
+
+
+def sized(count):
+    return [*TEXT, ("Content-Length", str(count))]
+
+
 class Body:
     """An iterable for `blocks`, of which exceptions are raised and callables called for a block.
 
@@ -120,3 +134,10 @@ class Body:
 
     def close(self):
         self.closed += 1
+
+
+class Lengthy(Body):
+    """A body that knows the number of its blocks."""
+
+    def __len__(self):
+        return len(self.blocks)
