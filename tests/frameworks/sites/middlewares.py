@@ -23,6 +23,7 @@ from swab import Swab, record_goal, record_trial_tag, show_variant
 from wsgi_lineprof.filters import FilenameFilter
 from wsgi_lineprof.middleware import LineProfilerMiddleware
 
+#: Copied for each answer: a server may change the list that it is given.
 TEXT = [("Content-Type", "text/plain")]
 _lock = threading.Lock()
 
@@ -34,7 +35,7 @@ _lines = io.StringIO()
 
 def _profiled(environ, start_response):
     """Told what was measured so far at /lines, and profiled everywhere else."""
-    start_response("200 OK", TEXT)
+    start_response("200 OK", [*TEXT])
     total = 0
     for number in range(10):
         total += number         # this line is counted
@@ -46,7 +47,7 @@ _profiler = LineProfilerMiddleware(_profiled, stream=_lines, filters=[FilenameFi
 
 def profiled(environ, start_response):
     if environ["PATH_INFO"] == "/lines":
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT])
         return [_lines.getvalue().encode()]
     return _profiler(environ, start_response)
 
@@ -100,7 +101,7 @@ _schema = make_executable_schema(
 
 
 def _beside(environ, start_response):
-    start_response("200 OK", TEXT)
+    start_response("200 OK", [*TEXT])
     return [b"beside GraphQL"]
 
 
@@ -116,7 +117,7 @@ _swab.add_experiment("button", ["red", "blue"], goal="signup")
 def _split(environ, start_response):
     if environ["PATH_INFO"] == "/signup":
         record_goal(environ, "signup")
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT])
         return [b"thank you"]
     variant = show_variant(environ, "button", record=True)
     tag = record_trial_tag(environ, "button")
@@ -132,7 +133,7 @@ split = _swab.middleware(_split)
 def _innermost(environ, start_response):
     cache = environ["beaker.cache"].get_cache("inner", type="memory")
     variant = show_variant(environ, "button", variant="red")
-    start_response("200 OK", TEXT)
+    start_response("200 OK", [*TEXT])
     yield cache.get(key="file", createfunc=lambda: contract.FILE_BYTES[:1000])
     yield variant.encode()
 
