@@ -5,6 +5,8 @@
 # make count   instructions for each request, against the committed figures
 # make fuzz    each fuzz target for a minute (FUZZ=seconds for another time)
 # make soak    a mixed load of good and hostile clients for 3 minutes (SOAK=minutes)
+# make frameworks  Django, Flask, Falcon, bottle, Pyramid and middlewares on the WSGI server,
+#              and the tests of their own (needs PyPI)
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make model   checks the models of the leader hand-over and of who owns a connection
 #              (needs spin)
@@ -34,7 +36,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -54,6 +56,9 @@ sanitize: $(VENV)/.built $(VENV)/.tools-test
 
 fuzz: $(VENV)/.tools-fuzz
 	@$(PY) tests/fuzz/fuzzing.py --seconds $(FUZZ)
+
+frameworks: $(VENV)/.built $(VENV)/.tools-test build/frameworks/.ready build/frameworks/.suites
+	@$(PY) -m pytest $(PYTEST_ARGS) tests/test_frameworks*.py tests/test_proxies.py
 
 bench:
 	@$(PYTHON) bench/run.py $(BENCH_ARGS)
@@ -139,4 +144,23 @@ $(VENV)/.tools-test: $(VENV)/.built
 $(VENV)/.tools-fuzz: $(VENV)/.built
 	@$(PIP) install --only-binary :all: atheris 2>/dev/null || \
 	  echo 'turboserver: no atheris for this Python: inputs for Python are random, not led by coverage'
+	@touch $@
+
+# turboserver itself is taken from src/, so this is for the Python that $(VENV) is for.
+build/frameworks/.ready: $(VENV)/.tools tests/frameworks/requirements.txt
+	@echo 'turboserver: setting up build/frameworks'
+	@rm -rf build/frameworks
+	@$(PYTHON) -m venv --without-pip build/frameworks
+	@$(PIP) --python build/frameworks install --no-compile --only-binary :all: \
+	  --requirement tests/frameworks/requirements.txt
+	@touch $@
+
+# The frameworks' own tests are in their source archives alone.
+build/frameworks/.suites: build/frameworks/.ready tests/frameworks/suites.txt
+	@echo "turboserver: fetching the frameworks' own tests"
+	@rm -rf build/frameworks/suites
+	@FALCON_DISABLE_CYTHON=1 $(PIP) download --no-deps --dest build/frameworks/suites \
+	  --no-binary $$(sed -n 's/==.*//p' tests/frameworks/suites.txt | paste -s -d , -) \
+	  --requirement tests/frameworks/suites.txt
+	@set -e; cd build/frameworks/suites; for archive in *.tar.gz; do tar -xzf $$archive; done
 	@touch $@

@@ -1,4 +1,6 @@
 """bottle: contract.py's application."""
+import json as json_module
+
 import bottle
 import contract
 from bottle import HTTPError, HTTPResponse, redirect, request, response, static_file
@@ -118,6 +120,12 @@ def headers():
     for name, value in contract.MANY_HEADERS:
         response.add_header(name, value)
     return "many"
+
+
+@app.get("/server")
+def server():
+    response.content_type = "application/json"
+    return json_module.dumps(contract.servers())
 
 
 @app.get("/refused")

@@ -22,11 +22,14 @@ Each answers these paths, by its framework's own means:
     GET  /nothing          204
     GET  /empty            200 with no body
     GET  /headers          many header fields, one with a character of latin-1
+    GET  /server           JSON of `servers` below
 """
 import atexit
+import gc
 import hashlib
 import os
 import shutil
+import socketserver
 import tempfile
 
 PIECES = [b"piece %d\n" % number for number in range(50)]
@@ -57,3 +60,13 @@ def where(environ):
 def failing():
     yield b"begun\n"
     raise RuntimeError("the stream fails, as it is meant to")
+
+
+def servers():
+    """[{"classes", "lane", "reasons"}] of every socket server in this process: what a program has started."""
+    from turboserver import lanes
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), socketserver.BaseServer)]
+    decisions = [lanes.decide(server) for server in found]
+    return [{"classes": [f"{cls.__module__}.{cls.__qualname__}" for cls in type(server).__mro__],
+             "lane": decision.lane, "reasons": [f"{reason.name}: {reason.where}" for reason in decision.reasons]}
+            for server, decision in zip(found, decisions)]

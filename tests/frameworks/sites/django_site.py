@@ -1,6 +1,5 @@
 """Django: contract.py's application, in one module; sessions are signed cookies, so no database is needed."""
 import json as json_module
-import os
 
 import contract
 import django
@@ -26,6 +25,7 @@ if not settings.configured:
                     "django.middleware.http.ConditionalGetMiddleware",
                     "django.middleware.common.CommonMiddleware"],
         USE_TZ=True,
+        WSGI_APPLICATION=__name__ + ".application",     # for runserver
     )
     django.setup()
 
@@ -140,6 +140,10 @@ def headers(request):
     return response
 
 
+def server(request):
+    return JsonResponse(contract.servers(), safe=False)
+
+
 urlpatterns = [
     route("hello", hello, name="hello"), route("items/<int:number>", item), route("query", query),
     route("path/<path:text>", path), route("where", where), route("method", method), route("form", form),
@@ -147,11 +151,6 @@ urlpatterns = [
     route("fails", fails), route("error", error), route("redirect", redirected), route("cookies", cookies),
     route("session", counted), route("file", file), route("static/<path:name>", static),
     route("tagged", tagged), route("nothing", nothing), route("empty", empty), route("headers", headers),
+    route("server", server),
 ]
 application = get_wsgi_application()
-
-
-if __name__ == "__main__":      # python django_site.py runserver ...
-    from django.core.management import execute_from_command_line
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    execute_from_command_line()

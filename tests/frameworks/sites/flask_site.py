@@ -114,5 +114,10 @@ def headers():
     return Response("many", headers=contract.MANY_HEADERS)
 
 
+@app.get("/server")
+def server():
+    return contract.servers()
+
+
 #: Under Werkzeug's own lint.
 linted = LintMiddleware(application)

@@ -105,15 +105,19 @@ def headers(request):
     return Response(b"many", headerlist=[("Content-Type", "text/plain"), *contract.MANY_HEADERS])
 
 
+def server(request):
+    return contract.servers()
+
+
 def make():
     views = {
         "/hello": (hello, "GET"), "/items/{number:\\d+}": item, "/query": (query, "GET"), "/path/*text": path,
         "/where": where, "/method": method, "/form": (form, "POST"), "/upload": (upload, "POST"),
         "/json": (json, "POST"), "/raw": (raw, "POST"), "/stream": stream, "/fails": fails, "/error": error,
         "/redirect": redirected, "/cookies": cookies, "/session": counted, "/file": file,
-        "/conditional": conditional, "/nothing": nothing, "/empty": empty, "/headers": headers,
+        "/conditional": conditional, "/nothing": nothing, "/empty": empty, "/headers": headers, "/server": server,
     }
-    in_json = {query, path, where, upload, json, raw, cookies}
+    in_json = {query, path, where, upload, json, raw, cookies, server}
     with Configurator(session_factory=SignedCookieSessionFactory("not secret")) as config:
         config.add_static_view("static", contract.FOLDER)
         for pattern, view in views.items():
