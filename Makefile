@@ -156,9 +156,10 @@ build/frameworks/.ready: $(VENV)/.tools tests/frameworks/requirements.txt
 	@touch $@
 
 # The frameworks' own tests are in their source archives alone.
-build/frameworks/.suites: build/frameworks/.ready tests/frameworks/suites.txt
+build/frameworks/.suites: build/frameworks/.ready tests/frameworks/suites.txt tests/frameworks/suite-tools.txt
 	@echo "turboserver: fetching the frameworks' own tests"
 	@rm -rf build/frameworks/suites
+	@$(PIP) --python build/frameworks install --only-binary :all: --requirement tests/frameworks/suite-tools.txt
 	@FALCON_DISABLE_CYTHON=1 $(PIP) download --no-deps --dest build/frameworks/suites \
 	  --no-binary $$(sed -n 's/==.*//p' tests/frameworks/suites.txt | paste -s -d , -) \
 	  --requirement tests/frameworks/suites.txt

@@ -41,7 +41,7 @@ def program_environ(**more):
     """os.environ for a program that runs in the environment of the frameworks."""
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith(("PYTEST_", "TURBOSERVER_", "DJANGO_", "FLASK_"))}
-    return {**inherited, "PYTHONPATH": os.pathsep.join([SOURCES, os.path.join(HERE, "sites")]),
+    return {**inherited, "PYTHONPATH": os.pathsep.join([SOURCES, HERE, os.path.join(HERE, "sites")]),
             "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "", **more}
 
 
