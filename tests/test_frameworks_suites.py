@@ -31,8 +31,11 @@ CASES = {
     "WebTest": ("webtest-3.0.7", [], ["tests"], 165, 300),
     "Werkzeug": ("werkzeug-3.1.9", [], ["tests", "--ignore=tests/test_serving.py"], 880, 140),
 }
-#: Where ours differs by intent: what would break a head is refused by start_response.
-MEANT = "ValueError: control character in"
+#: Where ours differs by intent: start_response refuses what would break a head, and a field that is no pair (a str of
+#: two characters is one to the standard library).
+MEANT = ("ValueError: control character in", "AssertionError: not an answer: '200 OK', ['fo']")
+#: WebOb's tests put a handle_error of their own into wsgiref's ServerHandler: the slower lane, HTTP/1.0.
+NOT_KEPT = {"WebOb"}
 #: One folder of Django's tests each, those in which servers are started or wsgiref is looked at.
 DJANGO = ("django-5.2.19/tests", ["servers", "builtin_server", "wsgi", "staticfiles_tests.test_liveserver",
                                   "file_uploads", "handlers"], 110)
@@ -70,7 +73,8 @@ def test_suite(suite, tmp_path):
     folder, options, arguments, fewest_passed, fewest_requests = CASES[suite]
     ours = run_bridged("turboserver", folder, [*options, *arguments], tmp_path / "ours")
     assert len(ours["passed"]) >= fewest_passed and ours["over_the_wire"] >= fewest_requests, ours
-    failed = {name: reason for name, reason in ours["failed"].items() if MEANT not in reason}
+    assert suite in NOT_KEPT or ours["kept"] > ours["over_the_wire"] * 0.8, "a kept connection is the rule"
+    failed = {name: reason for name, reason in ours["failed"].items() if not any(meant in reason for meant in MEANT)}
     if failed:
         # Only these are run on the other server.
         theirs = run_bridged("stdlib", folder, [*options, *sorted(failed)], tmp_path / "theirs")

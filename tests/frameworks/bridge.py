@@ -21,6 +21,7 @@ import itertools
 import json
 import os
 import re
+import socket
 import socketserver
 import threading
 import urllib.parse
@@ -62,9 +63,9 @@ class Call:
 
 class Bridge:
     def __init__(self):
-        self.over_the_wire = self.direct = 0
+        self.over_the_wire = self.direct = self.kept = 0
         self.why_direct = collections.Counter()
-        self._calls, self._numbers = {}, itertools.count()
+        self._calls, self._numbers, self._local = {}, itertools.count(), threading.local()
         server_class, handler_class = _server_class()
         self._server = wsgiref.simple_server.make_server("127.0.0.1", 0, self._serve, server_class, handler_class)
         self._server.timeout = None
@@ -184,31 +185,44 @@ class Bridge:
                 self.direct += 1
                 self.why_direct["a body that ends early"] += 1
                 return call.application(environ, start_response)
-        fields += [("X-Bridge", number), ("Connection", "close")]
-        call.added |= {"HTTP_CONNECTION"} - environ.keys()
+        fields.append(("X-Bridge", number))
         self._calls[number] = call
-        connection = http.client.HTTPConnection(*self._server.server_address[:2], timeout=PATIENCE)
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        request = f"{environ['REQUEST_METHOD']} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
         try:
-            connection.connect()
-            head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-            connection.sock.sendall(
-                f"{environ['REQUEST_METHOD']} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
-            response = http.client.HTTPResponse(connection.sock, method=environ["REQUEST_METHOD"])
             try:
-                response.begin()
-                data = response.read()
-            except (http.client.HTTPException, OSError):
-                if call.error is None:
+                response, data = self._exchange(request, environ["REQUEST_METHOD"])
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # On a kept connection that the server has closed meanwhile; the application knows nothing of it.
+                if number not in self._calls:
                     raise
-                raise call.error from None
-            finally:
-                response.close()
-        finally:
-            connection.close()
+                response, data = self._exchange(request, environ["REQUEST_METHOD"])
+        except (http.client.HTTPException, OSError):
+            if call.error is None:
+                raise
+            raise call.error from None
         environ["wsgi.input"] = io.BytesIO(body)        # for a test that looks at it afterwards
         if call.error is not None:
             raise call.error
         return self._told(call, response, data, start_response)
+
+    def _exchange(self, request, method):
+        """Send `request` on this thread's connection, which is kept if the server keeps it: (response, body)."""
+        sock, self._local.sock = getattr(self._local, "sock", None), None
+        if sock is None:
+            sock = socket.create_connection(self._server.server_address[:2], PATIENCE)
+        try:
+            sock.sendall(request)
+            with http.client.HTTPResponse(sock, method=method) as response:
+                response.begin()
+                data = response.read()
+                if not response.will_close:
+                    self._local.sock = sock
+                    self.kept += 1
+            return response, data
+        finally:
+            if self._local.sock is None:
+                sock.close()
 
     @staticmethod
     def _told(call, response, data, start_response):
@@ -265,5 +279,5 @@ def pytest_runtest_logreport(report):
 
 def pytest_sessionfinish(session):
     with open(os.environ["BRIDGE_REPORT"], "w") as file:
-        json.dump({"passed": _passed, "failed": _reasons, "over_the_wire": bridge.over_the_wire,
+        json.dump({"passed": _passed, "failed": _reasons, "over_the_wire": bridge.over_the_wire, "kept": bridge.kept,
                    "direct": bridge.direct, "why_direct": bridge.why_direct}, file)
