@@ -20,6 +20,9 @@ bool ts_cgi_name(char *out, const char *name, size_t n);
  * nothing stays. out has room for n. Returns the length. */
 size_t ts_percent_decode(char *out, const char *text, size_t n);
 
+/* Whether n octets are a token (RFC 9110, 5.6.2), as names of fields are. */
+bool ts_is_token(const char *name, size_t n);
+
 /* For a table of names, n >= 1: the names of fields differ in their length, at their
  * beginning or at their end. */
 static inline uint32_t ts_name_hash(const char *name, size_t n)

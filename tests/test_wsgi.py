@@ -220,8 +220,17 @@ ANSWERS = {
 }
 
 
+def get_environ(self):
+    return ours.WSGIRequestHandler.get_environ(self)
+
+
+#: Members of a handler class: answered natively, and by wsgiref's handlers.
+WAYS = pytest.mark.parametrize("members", [{}, {"get_environ": get_environ}], ids=["native", "overridden"])
+
+
+@WAYS
 @pytest.mark.parametrize("name", ANSWERS)
-def test_length_and_body_of_an_answer(name, capsys):
+def test_length_and_body_of_an_answer(name, members, capsys):
     start, pieces, method, length, body = ANSWERS[name]
 
     def app(environ, start_response):
@@ -229,12 +238,14 @@ def test_length_and_body_of_an_answer(name, capsys):
         start_response(*start)
         return pieces
 
-    with serving(app) as server, socket.create_connection(server.server_address) as sock:
+    handler = type("Handler", (Quiet,), members)
+    with serving(app, handler_class=handler) as server, socket.create_connection(server.server_address) as sock:
         sock.sendall(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        sock.shutdown(socket.SHUT_WR)
         head, _, rest = b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")
     lengths = [line.split(b": ")[1].decode() for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
     assert lengths == ([] if length is None else [length])
-    assert rest == body and not head.startswith(b"HTTP/1.0 1")
+    assert rest == body and not head.startswith((b"HTTP/1.0 1", b"HTTP/1.1 1"))
 
 
 def environ_of(octets, **members):
@@ -248,32 +259,37 @@ def environ_of(octets, **members):
     with serving(app, handler_class=type("Handler", (Quiet,), members)) as server, \
             socket.create_connection(server.server_address) as sock:
         sock.sendall(octets)
+        sock.shutdown(socket.SHUT_WR)
         while sock.recv(65536):
             pass
     return found[0]
 
 
+@WAYS
 @pytest.mark.parametrize("target, path, query", [
     (b"http://host:81/a/b?c=d", "/a/b", "c=d"), (b"http://host?c=d", "/", "c=d"), (b"http://host", "/", ""),
     (b"http://host/%20?a?b", "/ ", "a?b"), (b"/a?http://b/c", "/a", "http://b/c"), (b"/http://a/b", "/http://a/b", ""),
 ])
-def test_path_of_a_target_with_an_authority(target, path, query):
-    environ = environ_of(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+def test_path_of_a_target_with_an_authority(target, path, query, members):
+    environ = environ_of(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n", **members)
     assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == (path, query)
 
 
-def test_values_as_they_were_sent():
+@WAYS
+def test_values_as_they_were_sent(members):
     """But for SP and HTAB around them."""
-    environ = environ_of(b"GET / HTTP/1.1\r\nHost: a\r\nX: \xa0v\xa0 \r\nY:\t\x85w\r\nX: \tx\r\nContent-Type: \xa0t\xa0\r\n\r\n")
+    environ = environ_of(b"GET / HTTP/1.1\r\nHost: a\r\nX: \xa0v\xa0 \r\nY:\t\x85w\r\nX: \tx\r\nContent-Type: \xa0t\xa0\r\n\r\n",
+                         **members)
     assert {key: environ[key] for key in ("HTTP_X", "HTTP_Y", "CONTENT_TYPE")} == {
         "HTTP_X": "\xa0v\xa0,x", "HTTP_Y": "\x85w", "CONTENT_TYPE": "\xa0t\xa0"}
 
 
+@WAYS
 @pytest.mark.parametrize("underscores", (False, True))
-def test_names_with_an_underscore(underscores):
+def test_names_with_an_underscore(underscores, members):
     """They would be other fields, which a proxy in front may have checked."""
     environ = environ_of(b"GET / HTTP/1.1\r\nHost: a\r\nX-User: a\r\nX_User: b\r\nY_: c\r\n\r\n",
-                         turbo_underscores=underscores)
+                         turbo_underscores=underscores, **members)
     assert environ["HTTP_X_USER"] == ("a,b" if underscores else "a")
     assert environ.get("HTTP_Y_") == ("c" if underscores else None)
 

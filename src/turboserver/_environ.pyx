@@ -12,7 +12,6 @@ which are the gateway's.
 """
 
 import sys
-import wsgiref.util
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
@@ -154,7 +153,6 @@ cdef dict USUAL = {
     "REQUEST_METHOD": "GET", "PATH_INFO": "", "QUERY_STRING": "", "REMOTE_ADDR": "", "SERVER_PROTOCOL": "HTTP/1.1",
     "CONTENT_TYPE": "text/plain",       # what get_content_type() says of none
     "wsgi.input": None, "wsgi.version": (1, 0), "wsgi.run_once": False, "wsgi.input_terminated": True,
-    "wsgi.file_wrapper": wsgiref.util.FileWrapper,
 }
 # Fields of a request for which the copy has room without growing.
 cdef enum:
@@ -183,12 +181,14 @@ cdef class Template:
 cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
                             object software):
     cdef Template template = Template.__new__(Template)
+    import wsgiref.util     # not for who has no use for WSGI
     # A variable of the process that has such a name would pass for a client's field.
     cdef dict environ = {key: value for key, value in os_environ.items() if not key.startswith("HTTP_")}
     environ.update(USUAL)
     environ.update(base)
     environ.update({"SERVER_SOFTWARE": software, "wsgi.errors": errors, "wsgi.multithread": multithread,
-                    "wsgi.multiprocess": multiprocess, "wsgi.url_scheme": wsgiref.util.guess_scheme(environ)})
+                    "wsgi.multiprocess": multiprocess, "wsgi.url_scheme": wsgiref.util.guess_scheme(environ),
+                    "wsgi.file_wrapper": wsgiref.util.FileWrapper})
     # A dict keeps the size it once had, and so does its copy. Few enough for a copy to
     # be made in one piece.
     fillers = [object() for i in range(min(ROOM, len(environ) // 3))]

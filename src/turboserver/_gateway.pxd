@@ -20,7 +20,9 @@ cdef class Gateway:
     cdef bint chunked
     cdef int64_t length         # the answer's Content-Length; -1: none
     cdef int64_t sent           # octets of the body
-    cdef bint too_long          # some were dropped, for the length was less
+    cdef int64_t dropped        # ... that are not to be sent
+    cdef bint too_long          # more were dropped, for the length was less
+    cdef bint finished          # all of the answer is sent
     cdef bint logged            # by somebody else
 
     cdef int refuse(self, status, headers) except -1

@@ -16,8 +16,7 @@ Owner: the thread that runs the handler. What may not live here: the environ
 """
 
 import sys
-import traceback
-from wsgiref.util import FileWrapper, is_hop_by_hop
+from io import BufferedRandom, BufferedReader, FileIO
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
@@ -44,6 +43,10 @@ cdef extern from "Python.h":
     PyObject *PySys_GetObject(const char *name)
 
 
+cdef extern from "cgi.h" nogil:
+    bint ts_is_token(const char *name, size_t n)
+
+
 # ---- whether wsgiref's handlers are as they were -----------------------------------
 
 cdef dict OURS = None           # the namespace of turboserver.wsgiref.simple_server
@@ -53,11 +56,14 @@ cdef object ORIGINAL_HANDLER = None
 cdef unsigned VERSION = 0       # of HANDLER, when its members were those in MEMBERS
 cdef dict MEMBERS = None        # class -> its members, for HANDLER and what it is made of
 cdef bytes SERVER_LINE = None
+cdef object FileWrapper = None
+cdef object is_hop_by_hop = None
 
 
 def register_server_handler(namespace, original_namespace):
     """The modules whose ServerHandler answers requests that are not answered here."""
-    global OURS, ORIGINALS, HANDLER, ORIGINAL_HANDLER, MEMBERS
+    global OURS, ORIGINALS, HANDLER, ORIGINAL_HANDLER, MEMBERS, FileWrapper, is_hop_by_hop
+    from wsgiref.util import FileWrapper, is_hop_by_hop     # not for who has no use for WSGI
     OURS, ORIGINALS = namespace, original_namespace
     HANDLER, ORIGINAL_HANDLER = namespace["ServerHandler"], original_namespace["ServerHandler"]
     MEMBERS = {cls: dict(vars(cls)) for cls in HANDLER.__mro__}
@@ -104,6 +110,17 @@ cdef bint serves(HandlerInfo info) except -1:
 # Below that many octets a file is read, and leaves with its head.
 cdef enum:
     SMALL_FILE = 16384
+
+
+cdef object plain_file(object filelike):
+    """The file object below it whose read() gives what its descriptor has; None: there is
+    none, or it may give something else."""
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None and type(filelike) is tempfile._TemporaryFileWrapper:
+        filelike = filelike.file
+    if type(filelike) is BufferedReader or type(filelike) is BufferedRandom:
+        return filelike if type(filelike.raw) is FileIO else None
+    return filelike if type(filelike) is FileIO else None
 
 
 cdef bint is_line(object text, bint tabs):
@@ -184,7 +201,10 @@ cdef class Gateway:
         self.code = code
         self.bodyless = self.is_head or code == 204 or code == 304 or code == 205
         if not self.read_headers(headers):
-            self.refuse(status, headers)
+            # Pairs that are no tuples are none of PEP 3333's, but serve for wsgiref.
+            headers = [tuple(pair) if type(pair) is list else pair for pair in headers]
+            if not self.read_headers(headers):
+                self.refuse(status, headers)
         conn.take_head()
         conn.head.len = 0
         self.begin_head(status, headers)
@@ -214,7 +234,8 @@ cdef class Gateway:
                 return False
             field = item
             name, value = field[0], field[1]
-            if not is_line(name, False) or not is_line(value, True):
+            if (not is_line(name, False) or not is_line(value, True)
+                    or not ts_is_token(<char *>PyUnicode_DATA(name), PyUnicode_GET_LENGTH(name))):
                 return False
             n = PyUnicode_GET_LENGTH(name)
             if n == 4:
@@ -227,8 +248,6 @@ cdef class Gateway:
                     if length < 0 or 0 <= self.length != length:
                         return False
                     self.length = length
-            elif n == 0:
-                return False
             # Those have 2, 7, 8, 10, 17, 18 or 19 letters.
             elif (n == 10 or n >= 17 or n <= 8) and is_hop_by_hop(name):
                 return False
@@ -290,6 +309,8 @@ cdef class Gateway:
                 conn.close_connection = True    # that is its end
         if conn.continue_due and not ts_body_done(conn.body):
             conn.close_connection = True        # the body may come or not
+        if conn.body.kind == TS_BODY_LENGTH and conn.body.left > conn.rules.c.drain_max:
+            conn.close_connection = True        # nor is so much of it dropped
         if (conn.last or conn.r.draining) and ends(conn, conn):
             conn.close_connection = True
         if conn.c.req.minor == 0:
@@ -314,13 +335,14 @@ cdef class Gateway:
     cdef int send_body(self, const char *data, int64_t n) except -1:
         cdef Connection conn = self.conn
         cdef char size[24]
-        if self.bodyless:
-            return 0
-        if self.length >= 0 and n > self.length - self.sent:
-            n = self.length - self.sent
+        if self.length >= 0 and n > self.length - self.sent - self.dropped:
+            n = self.length - self.sent - self.dropped
             self.too_long = True
-            if n == 0:
-                return 0
+        if self.bodyless:
+            self.dropped += n
+            return 0
+        if n == 0:
+            return 0
         self.sent += n
         if not self.chunked:
             return conn.send_all(data, n)
@@ -334,6 +356,7 @@ cdef class Gateway:
         self.result = application(self.environ, self.start_response)
         self.send_result()
         self.finish()
+        self.finished = True
         self.close_result()
         return 0
 
@@ -348,13 +371,22 @@ cdef class Gateway:
                 total += PyBytes_GET_SIZE(block)
             for block in result:
                 self.put(block, total)
+                if self.too_long:
+                    break
             return 0
         if type(result) is FileWrapper and self.send_as_file():
             return 0
         # As the original knows the length: of what is but one block.
-        total = len(result) if hasattr(type(result), "__len__") else -1
+        total = -1
+        if hasattr(type(result), "__len__"):
+            try:
+                total = len(result)
+            except (TypeError, AttributeError, NotImplementedError):
+                pass
         for block in result:
             self.put(block, len(block) if total == 1 else -1)
+            if self.too_long:
+                break   # it may have no end
         return 0
 
     cdef bint send_as_file(self) except -1:
@@ -363,14 +395,14 @@ cdef class Gateway:
         cdef Connection conn = self.conn
         cdef int fd
         cdef int64_t at, left
-        filelike = self.result.filelike
-        if self.status is None or not hasattr(filelike, "fileno") or not hasattr(filelike, "tell"):
+        filelike = plain_file(self.result.filelike)
+        if self.status is None or filelike is None:
             return False
         try:
             fd = filelike.fileno()
             at = filelike.tell()
-        except (OSError, TypeError, ValueError):
-            return False    # io.UnsupportedOperation among them
+        except (OSError, ValueError):
+            return False    # closed; a pipe
         left = ts_file_size(fd)
         if left < 0:
             return False
@@ -391,7 +423,7 @@ cdef class Gateway:
         if not self.headers_sent:
             self.send_head(0)
         if self.bodyless:
-            return 0
+            return 0    # what there would have been is nobody's business
         if self.chunked:
             conn.send_all(b"0\r\n\r\n", 5)
         elif self.length > self.sent:
@@ -424,6 +456,8 @@ cdef class Gateway:
         error = sys.exc_info()[1]
         if conn.c == NULL:
             return self.close_result()      # the program has ended the connection
+        if self.finished:
+            return self.tell(error)         # close() failed; the answer is whole
         if (conn.c.broken or conn.c.out.error != 0) and isinstance(error, (ConnectionError, TimeoutError)):
             # Clients go away from time to time.
             conn.close_connection = True
@@ -460,6 +494,7 @@ cdef class Gateway:
         return 0
 
     cdef int tell(self, error) except -1:
+        import traceback    # few need it
         traceback.print_exception(type(error), error, error.__traceback__, HANDLER.traceback_limit, self.errors)
         self.errors.flush()
         return 0
@@ -505,8 +540,9 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
     cdef PyObject *application = NULL
     if info.access_log is not None:
         began = ts_monotonic_ns()
-    if conn.reader is None:
-        conn.reader = RequestReader(conn)
+    # Of this request alone: an application may keep it.
+    cdef RequestReader reader = RequestReader(conn)
+    conn.reader = reader
     gateway.conn = conn
     gateway.length = -1
     errors = PySys_GetObject(b"stderr")
@@ -517,7 +553,7 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
     gateway.environ = environ_of(
         conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors),
         info.gateway_underscores)
-    PyDict_SetItem(gateway.environ, "wsgi.input", conn.reader)
+    PyDict_SetItem(gateway.environ, "wsgi.input", reader)
     if info.plain_app:
         application = PyDict_GetItemWithError(state, "application")
     try:
@@ -532,4 +568,6 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
         raise
     finally:
         gateway.conn = None
+        reader.channel = None
+        conn.reader = None
     return 0
