@@ -308,6 +308,14 @@ int ts_wait_fd(int fd, bool write, int wake_fd, int64_t timeout_ns)
     return fds[0].revents ? TS_WAIT_READY : TS_WAIT_TIMEOUT;
 }
 
+int ts_pause(int64_t ns)
+{
+    const struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
+                                   .tv_nsec = (long)(ns % 1000000000)};
+
+    return nanosleep(&limit, NULL) < 0 ? failure() : 0;
+}
+
 /* ---- Addresses ---- */
 
 /* The octets of sun_path that count. */

@@ -1,5 +1,6 @@
 /* sock: the socket calls, each in one shape. One system call (EINTR retried),
- * its result, or -errno. Nothing here ever blocks but ts_wait_fd().
+ * its result, or -errno. Nothing here ever blocks but ts_recv_wait(),
+ * ts_wait_fd() and ts_pause().
  *
  * Connections stay in blocking mode, because they may be handed to Python code
  * as ordinary sockets; what keeps us from blocking is MSG_DONTWAIT, call by
@@ -85,6 +86,9 @@ enum { TS_WAIT_TIMEOUT = 0, TS_WAIT_READY = 1, TS_WAIT_WOKEN = 2 };
  * looks; a wait is never shorter than asked. -EINTR after a signal, so that the
  * caller can look at it (and shorten the time-out); -EBADF for a closed fd. */
 int ts_wait_fd(int fd, bool write, int wake_fd, int64_t timeout_ns);
+
+/* Waits by the clock alone, for at least so long. 0, or -EINTR after a signal. */
+int ts_pause(int64_t ns);
 
 /* Sets or clears O_NONBLOCK; *was (may be NULL) is what it was. 0 or -errno. */
 int ts_set_nonblock(int fd, bool on, bool *was);

@@ -243,6 +243,25 @@ class TestWaiting:
             time.sleep(0.5)
             assert time.process_time() - before < 0.25
 
+    @pytest.mark.parametrize("lane", ("auto", "blocking"))
+    @pytest.mark.parametrize("threaded", (False, True), ids=("single", "threaded"))
+    def test_answers_larger_than_what_the_kernel_takes_arrive_whole(self, http_server, lane, threaded, monkeypatch):
+        """Of a handler that waits for its reader, whatever waits in the kernel and here."""
+        monkeypatch.setenv("TURBOSERVER_LANE", lane)
+        for room in (4096, 16384):
+            for count in (3, 40):
+                handler = quiet(http_server, do_GET=lambda self: answer(self, b"x" * 50000))
+                server = make(http_server, handler, threaded)
+                server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+                with support.serving(server), socket.socket() as sock:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                    sock.settimeout(support.DEADLINE)
+                    sock.connect(server.server_address)
+                    sock.sendall(GET * (count - 1) + GET.replace(b"Host", b"Connection: close\r\nHost"))
+                    time.sleep(0.1)
+                    got = support.read_until_eof(sock)
+                    assert (got.count(b"HTTP/1.1 200"), got.count(b"x")) == (count, 50000 * count)
+
     def test_streamed_octets_are_never_left_behind(self, http_server):
         seen = threading.Event()
         stuck = []

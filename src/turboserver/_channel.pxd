@@ -62,6 +62,8 @@ cdef class Channel:
 
 # Waits until fd is readable (writable); signals are looked at. False: timed out.
 cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1
+# Waits by the clock alone; signals are looked at.
+cdef int pause(int64_t ns) except -1
 cdef object os_error(int number)
 cdef object body_error(ts_refusal why)
 cdef bint speaks(Channel channel, const char *data, Py_ssize_t n)

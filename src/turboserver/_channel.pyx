@@ -43,6 +43,19 @@ cdef bint wait_ready(int fd, bint write, int64_t timeout_ns) except -1:
         return result != TS_WAIT_TIMEOUT
 
 
+cdef int pause(int64_t ns) except -1:
+    cdef int64_t deadline = <int64_t>ts_monotonic_ns() + ns
+    cdef int result
+    while ns > 0:
+        with nogil:
+            result = ts_pause(ns)
+        if result == 0:
+            break
+        PyErr_CheckSignals()
+        ns = deadline - <int64_t>ts_monotonic_ns()
+    return 0
+
+
 cdef object body_error(ts_refusal why):
     """The exception that a handler meets for a refusal of its body."""
     return BodyError(ts_refusal_reason(why).decode(), ts_refusal_status(why))

@@ -24,7 +24,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EAGAIN, EBADF, EINVAL, ENOSYS, EOPNOTSUPP
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
-from turboserver._channel cimport Channel, MUTE_NOT, body_error, speaks, os_error, wait_ready
+from turboserver._channel cimport Channel, MUTE_NOT, body_error, speaks, os_error, pause, wait_ready
 from turboserver._headers cimport build_headers
 from turboserver._native cimport *
 from turboserver._stream cimport RequestReader, ResponseWriter
@@ -171,9 +171,11 @@ cdef class Connection(Channel):
         cdef size_t taken = 0
         cdef int result
         cdef unsigned waits = 0
+        cdef uint32_t left
         self.answered = True
         while True:
             self.handle()
+            left = ts_out_unsent(&self.c.out)
             result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
             if result == TS_OUT_KEPT or result == TS_OUT_FIRST:
                 if self.parked:
@@ -187,7 +189,8 @@ cdef class Connection(Channel):
                 raise os_error(-result)
             data += taken
             n -= <Py_ssize_t>taken
-            if taken > 0:
+            # What was gathered before goes first: then nothing of this has been taken.
+            if taken > 0 or ts_out_unsent(&self.c.out) != left:
                 waits = 0
             self.wait_writable(waits)
             waits += 1
@@ -265,8 +268,11 @@ cdef class Connection(Channel):
         cdef int64_t wait
         if own == 0:
             raise os_error(EAGAIN)
-        if stalls > 0:
-            wait_ready(-1, True, shorter(own, <int64_t>TS_STALLED_NS << min(stalls - 1, 3)))
+        if stalls > 0:      # to be asked is no use then, but this is the peer's time, too
+            wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
+            pause(shorter(shorter(own, wait), <int64_t>TS_STALLED_NS << min(stalls - 1, 3)))
+            self.handle()
+            ts_reactor_wait_ended(self.c, True)
         while True:
             wait = wait_until(ts_reactor_wait_begins(self.r, self.c, True))
             if wait != 0 and wait_ready(self.handle(), True, shorter(own, wait)):

@@ -29,6 +29,7 @@ cdef extern from "sock.h" nogil:
     Py_ssize_t ts_send_file(int fd, int file, int64_t offset, size_t len)
     int64_t ts_file_size(int fd)
     int ts_wait_fd(int fd, bint write, int wake_fd, int64_t timeout_ns)
+    int ts_pause(int64_t ns)
     uint32_t ts_unacknowledged(int fd)
     int ts_set_nonblock(int fd, bint on, bint *was)
     int ts_set_nodelay(int fd)

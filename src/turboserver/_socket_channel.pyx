@@ -15,7 +15,8 @@ from libc.errno cimport EAGAIN, EBADF, EINTR
 from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
-from turboserver._channel cimport Channel, MUTE_NOT, body_error, os_error, wait_ready
+from cpython.pythread cimport PyThread_get_thread_ident
+from turboserver._channel cimport Channel, MUTE_NOT, body_error, os_error, pause, wait_ready
 from turboserver._handlers cimport present_rules
 from turboserver._native cimport *
 from turboserver._rules cimport DEFAULTS
@@ -471,7 +472,7 @@ cdef class SocketChannel(Channel):
                     wait = <int64_t>min(due - now, <uint64_t>1000_000_000_000)
             if stalled:
                 stalled = False
-                wait_ready(-1, True, TS_STALLED_NS if wait < 0 else min(wait, <int64_t>TS_STALLED_NS))
+                pause(TS_STALLED_NS if wait < 0 else min(wait, <int64_t>TS_STALLED_NS))
             if wait_ready(self.handle(), True, wait):
                 return 0
             if not self.rules.timed or 0 <= patience <= wait:

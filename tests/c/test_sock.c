@@ -285,6 +285,16 @@ static void test_wait(void)
     close(s[0]);
     CHECK(ts_wait_fd(s[0], false, -1, -1) == -EBADF);
     CHECK(ts_wait_fd(-1, false, -1, -1) == -EBADF);
+
+    /* By the clock alone. */
+    struct timespec from, to;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &from) == 0);
+    CHECK(ts_pause(0) == 0);
+    CHECK(ts_pause(20500000) == 0);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &to) == 0);
+    CHECK((to.tv_sec - from.tv_sec) * SECOND + to.tv_nsec - from.tv_nsec >= 20500000);
+    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    CHECK(ts_pause(10 * SECOND) == -EINTR);
     ts_wakefd_close(&w);
     CHECK(w.read_fd == -1 && w.write_fd == -1);
     ts_wakefd_close(&w);
