@@ -2,8 +2,10 @@
 
 Each case is bounded and follows from a seed.
 """
+import contextlib
 import gc
 import os
+import select
 import socket
 import threading
 import time
@@ -45,6 +47,13 @@ def descriptors():
 
 def answer(handler, body=b"ok"):
     support.respond(handler, body)
+
+
+def answer_in_pieces(handler):
+    """60,000 octets, which the handler leaves to be sent when it returns."""
+    handler.close_connection = True
+    for _ in range(12):
+        handler.wfile.write(b"x" * 5000)
 
 
 def quiet(module, **members):
@@ -262,6 +271,62 @@ class TestWaiting:
                     got = support.read_until_eof(sock)
                     assert (got.count(b"HTTP/1.1 200"), got.count(b"x")) == (count, 50000 * count)
 
+    def test_answers_on_their_way_to_slow_readers_survive_the_end(self, http_server):
+        """server_close() comes while some of them are being sent, and are neither parked nor in a handler."""
+        size, count = 59999, 60
+        for turn in range(10):
+            server = make(http_server, quiet(http_server, do_GET=answer_in_pieces))
+            narrow(server)
+            socks = [socket.socket() for _ in range(count)]
+            got, whole = dict.fromkeys(socks, 0), []
+
+            def read_a_little():
+                ready = select.select(list(got), [], [], support.DEADLINE)[0]
+                assert ready
+                for sock in ready:
+                    octets = sock.recv(700)
+                    got[sock] += octets.count(b"x")
+                    if not octets:
+                        whole.append(got.pop(sock) == size)
+
+            try:
+                with support.serving(server):
+                    for sock in socks:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                        sock.settimeout(support.DEADLINE)
+                        sock.connect(server.server_address)
+                        sock.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+                    for sock in socks:
+                        assert sock.recv(1) == b"x"
+                    for _ in range(3 * turn):
+                        read_a_little()
+                    closer = threading.Thread(target=server.server_close)
+                    closer.start()
+                    while len(whole) < count:
+                        read_a_little()
+                    closer.join(support.DEADLINE)
+                assert whole == [True] * count
+            finally:
+                for sock in socks:
+                    sock.close()
+
+    def test_a_reader_that_does_not_read_holds_up_no_other_at_the_end(self, http_server):
+        server = make(http_server, quiet(http_server, do_GET=answer_in_pieces))
+        narrow(server)
+        with contextlib.ExitStack() as stack, support.serving(server):
+            socks = [stack.enter_context(socket.socket()) for _ in range(6)]
+            for sock in socks:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                sock.settimeout(support.DEADLINE)
+                sock.connect(server.server_address)
+                sock.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+            for sock in socks:
+                assert sock.recv(1) == b"x"
+            time.sleep(0.1)
+            server.server_close()
+            for sock in socks[1::2]:
+                assert support.read_until_eof(sock).count(b"x") == 59999
+
     def test_streamed_octets_are_never_left_behind(self, http_server):
         seen = threading.Event()
         stuck = []
@@ -394,7 +459,6 @@ class TestEndings:
 class TestDatagrams:
 
     def test_a_loop_of_the_programs_own_sees_every_datagram(self):
-        import select
         module = support.load_backend("turboserver").socketserver
         got = []
         handler = type("Handler", (module.BaseRequestHandler,), {"handle": lambda self: got.append(self.request[0])})

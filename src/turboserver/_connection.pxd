@@ -67,6 +67,7 @@ cdef class Connection(Channel):
     cdef int wait_writable(self, unsigned stalls) except -1
     cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1
     cdef int flush_last(self) except -1
+    cdef int flush_some(self, uint64_t began) except -2
     cdef int send_head(self) except -1
     cdef int take_head(self) except -1
 

@@ -261,6 +261,22 @@ cdef class Connection(Channel):
             pass    # the peer is gone, or does not read
         return 0
 
+    cdef int flush_some(self, uint64_t began) except -2:
+        """flush_last() without waiting, which began then (monotonic, ns): the descriptor that is
+        to be waited for, or -1 when it is over."""
+        cdef int64_t patience
+        cdef int fd
+        try:
+            fd = self.handle()
+            if ts_out_flush(&self.c.out, fd) != TS_OUT_BLOCKED:
+                return -1
+            patience = self.patience()
+        except (OSError, ValueError):
+            return -1
+        if patience < 0 or patience > LAST_NS:
+            patience = LAST_NS
+        return fd if ts_monotonic_ns() < began + <uint64_t>patience else -1
+
     cdef int wait_writable(self, unsigned stalls) except -1:
         """stalls: how often in a row the kernel has said that it takes more, and taken
         nothing."""

@@ -14,6 +14,7 @@ What may not live here: what a request means (_dispatch.pyx), the public classes
 import atexit
 import os
 import resource
+import select
 import socket
 import sys
 import threading
@@ -26,7 +27,7 @@ from libc.errno cimport EINVAL
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from turboserver._address cimport address_of
-from turboserver._channel cimport os_error
+from turboserver._channel cimport os_error, pause
 from turboserver._socket_channel import PRELOADED
 from turboserver._connection cimport Connection, set_latest
 from turboserver._dispatch cimport Dispatcher
@@ -275,15 +276,33 @@ cdef class Engine:
             self.send_last(unsent)
 
     def send_last(self, unsent):
-        """Close connections of which an answer is still to be sent, when it is. A thread
-        of its own where handlers have threads: the original's would still be sending."""
+        """Close connections of which an answer is still to be sent, each when it is: one whose
+        client does not read holds up no other. A thread of its own where handlers have
+        threads: the original's would still be sending."""
         cdef ts_turn turn
         cdef Connection conn
+        cdef uint64_t began = ts_monotonic_ns()
+        cdef uint32_t before
+        cdef bint moved
+        cdef int fd
         memset(&turn, 0, sizeof(turn))
         try:
-            for conn in unsent:
-                conn.flush_last()
-                self.dispatcher.tidy(&turn, conn, NULL)
+            while unsent:
+                poller, waiting, moved = select.poll(), [], False
+                for conn in unsent:
+                    before = ts_out_unsent(&conn.c.out)
+                    fd = conn.flush_some(began)
+                    if fd < 0:
+                        self.dispatcher.tidy(&turn, conn, NULL)
+                    else:
+                        moved = moved or ts_out_unsent(&conn.c.out) != before
+                        waiting.append(conn)
+                        poller.register(fd, select.POLLOUT)
+                if waiting:
+                    if not moved:
+                        pause(TS_STALLED_NS // 10)      # the kernel may say that it takes more, and take nothing
+                    poller.poll(TS_STALLED_NS // 1_000_000)
+                unsent = waiting
         finally:
             ts_turn_free(&turn)
             self.thread_ends()
@@ -533,6 +552,12 @@ cdef class Engine:
                 ts_handler_exit_(self.leader, worker)
                 task = TS_TASK_GONE
             else:
+                if c.broken and self.r.stopping and c.phase == TS_PHASE_FLUSH and not c.abort and c.out.error == 0:
+                    # stop() came between its being looked at and its being parked again.
+                    c.broken = False
+                    ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
+                    conn.flush_last()
+                    ts_handler_exit_(self.leader, worker)
                 self.dispatcher.tidy(turn, conn, worker)
                 return 0
         return 0
