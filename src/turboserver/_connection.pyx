@@ -171,11 +171,10 @@ cdef class Connection(Channel):
         cdef size_t taken = 0
         cdef int result
         cdef unsigned waits = 0
-        cdef uint32_t left
+        cdef uint32_t left = 0
         self.answered = True
         while True:
             self.handle()
-            left = ts_out_unsent(&self.c.out)
             result = ts_out_write(&self.c.out, self.c.fd, data, n, self.c.through, &taken)
             if result == TS_OUT_KEPT or result == TS_OUT_FIRST:
                 if self.parked:
@@ -189,8 +188,9 @@ cdef class Connection(Channel):
                 raise os_error(-result)
             data += taken
             n -= <Py_ssize_t>taken
-            # What was gathered before goes first: then nothing of this has been taken.
+            # What was gathered before goes first: that counts, too.
             if taken > 0 or ts_out_unsent(&self.c.out) != left:
+                left = ts_out_unsent(&self.c.out)
                 waits = 0
             self.wait_writable(waits)
             waits += 1
