@@ -1,9 +1,12 @@
 """The end of a server: shutdown(), SIGTERM and server_close() lose no request that was read, say so in the answer, and
-do not wait for ever. In both native lanes, with threads and without.
+do not wait for ever. In both native lanes, with threads and without; and what serves again afterwards.
 """
+import concurrent.futures
 import contextlib
+import errno
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -19,6 +22,12 @@ CLOSE = b"\r\nconnection: close\r\n"
 
 @pytest.fixture(params=("reactor", "blocking"))
 def lane(request, monkeypatch):
+    monkeypatch.setenv("TURBOSERVER_LANE", "auto" if request.param == "reactor" else request.param)
+    return request.param
+
+
+@pytest.fixture(params=("reactor", "blocking", "compatible"))
+def any_lane(request, monkeypatch):
     monkeypatch.setenv("TURBOSERVER_LANE", "auto" if request.param == "reactor" else request.param)
     return request.param
 
@@ -44,13 +53,26 @@ class Held:
         self._go.set()
 
 
-def make(server_class, held, **attributes):
+def make(server_class, held, *mixins, **attributes):
     module = load_backend("turboserver").http_server
     handler = type("Handler", (module.BaseHTTPRequestHandler,), {
         "protocol_version": "HTTP/1.1", "log_message": lambda self, *arguments: None,
         "do_GET": lambda self: held.do_GET(self)})
-    server = type("Server", (getattr(module, server_class),), attributes)
+    server = type("Server", (*mixins, getattr(module, server_class)), attributes)
     return server(("127.0.0.1", 0), handler)
+
+
+def let_go():
+    held = Held()
+    held.go()
+    return held
+
+
+def serve(server):
+    """serve_forever() in a thread."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    return thread
 
 
 def ended(server, thread):
@@ -82,17 +104,30 @@ def test_the_answer_under_way_is_the_last(lane, server_class):
 
 def test_kept_connections_end(lane, server_class):
     """One that waits between requests: nothing was read of it, so it closes, without an error. In a thread of the
-    blocking lane it is served on, as in the original, and its next answer is the last."""
-    held = Held()
-    held.go()
-    server = make(server_class, held)
-    with serving(server), Client(server) as client:
+    blocking lane shutdown() leaves it, as in the original, and its next answer is the last; server_close() ends it."""
+    server = make(server_class, let_go())
+    with serving(server), Client(server) as client, Client(server) as other:
+        client.request()
+        if server_class == "ThreadingHTTPServer":
+            other.request()
+        server.shutdown()
+        if lane == "blocking" and server_class == "ThreadingHTTPServer":
+            assert client.request().get("Connection") == "close"
+        server.server_close()
+        assert client.at_eof() and other.at_eof()
+
+
+def test_kept_connections_do_not_hold_server_close(lane):
+    """It waits for threads that are no daemons: not for those that wait for a client."""
+    server = make("ThreadingHTTPServer", let_go(), daemon_threads=False, turbo_shutdown_timeout=None)
+    thread = serve(server)
+    with Client(server) as client:
         client.request()
         server.shutdown()
         server.server_close()
-        if lane == "blocking" and server_class == "ThreadingHTTPServer":
-            assert client.request().get("Connection") == "close"
         assert client.at_eof()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
 
 
 def test_requests_that_were_read_are_answered(lane, server_class):
@@ -156,7 +191,7 @@ def test_nobody_is_accepted_any_more(lane, server_class):
 
 
 @contextlib.contextmanager
-def held_in_a_body(**attributes):
+def held_in_a_body(server_class="ThreadingHTTPServer", **attributes):
     """A server whose only handler waits for the rest of a body that does not come; what it raises is in the list."""
     entered, raised = threading.Event(), []
 
@@ -169,8 +204,8 @@ def held_in_a_body(**attributes):
                 raised.append(error)
                 raise
 
-    server = make("ThreadingHTTPServer", Reading(), daemon_threads=False, handle_error=lambda *arguments: None,
-                  **attributes)
+    attributes = {"daemon_threads": False, "handle_error": lambda *arguments: None, **attributes}
+    server = make(server_class, Reading(), **attributes)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     with connect(server) as sock:
@@ -181,7 +216,7 @@ def held_in_a_body(**attributes):
     assert not thread.is_alive()
 
 
-def test_a_deadline_ends_the_rest():
+def test_a_deadline_ends_the_rest(lane):
     """A handler that waits for its client: the connection is shut, so that it fails."""
     with held_in_a_body(turbo_shutdown_timeout=0.3) as (server, sock, raised):
         server.shutdown()
@@ -190,12 +225,142 @@ def test_a_deadline_ends_the_rest():
         assert raised and answers(read_until_eof(sock)) == 0
 
 
-def test_server_close_alone_ends_it_too():
+def test_server_close_alone_ends_it_too(lane):
     """server_close() while serve_forever() runs: as the two."""
     with held_in_a_body(turbo_shutdown_timeout=0.3) as (server, sock, raised):
         server.server_close()
         assert raised and answers(read_until_eof(sock)) == 0
+
+
+def test_server_close_knows_of_the_first_thread(monkeypatch):
+    """However long it takes until that is noted."""
+    module = load_backend("turboserver").socketserver
+    register = module._register_threads
+
+    def late(*arguments):
+        time.sleep(0.3)
+        register(*arguments)
+
+    monkeypatch.setattr(module, "_register_threads", late)
+    with held_in_a_body(turbo_shutdown_timeout=0.3) as (server, sock, raised):
+        server.server_close()
+        assert raised
+
+
+def test_server_close_alone_lets_answer(lane, server_class):
+    """The answer under way is the last, and serve_forever() returns."""
+    held = Held()
+    server = make(server_class, held)
+    thread = serve(server)
+    with connect(server) as sock:
+        sock.sendall(REQUEST)
+        wait_until(lambda: held.entered == 1, "the handler")
+        closer = threading.Thread(target=server.server_close)
+        closer.start()
+        wait_until(lambda: server._turbo_draining, "server_close()")
+        held.go()
+        answer = read_until_eof(sock)
+        assert answers(answer) == 1 and CLOSE in answer.lower()
+        closer.join(DEADLINE)
+    thread.join(DEADLINE)
+    assert not closer.is_alive() and not thread.is_alive()
+    server.shutdown()
+
+
+def test_server_close_at_any_moment(lane, server_class):
+    """Also while serve_forever() begins: it returns, and raises nothing but for a socket that was closed before."""
+    for pause in (0, 0.0005, 0.001, 0.002) * 5:
+        server, raised = make(server_class, let_go()), []
+
+        def run():
+            try:
+                server.serve_forever()
+            except Exception as error:
+                raised.append(str(error))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        time.sleep(pause)
+        server.server_close()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        assert raised in ([], ["Invalid file descriptor: -1"])      # as the original's
+
+
+def test_serving_again(any_lane, server_class):
+    """What an end has set does not outlive it."""
+    server = make(server_class, let_go())
+    for _ in range(3):
+        thread = serve(server)
+        with Client(server) as client:
+            wait_until(lambda: not server._turbo_draining, "the next serving")
+            time.sleep(0.05)        # the request comes later than the connection
+            assert client.request().get("Connection") is None
+            assert client.request().status == 200
         server.shutdown()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    server.server_close()
+
+
+def test_handle_request_after_shutdown(any_lane, server_class):
+    server = make(server_class, let_go())
+    thread = serve(server)
+    with Client(server) as client:
+        client.request()
+    server.shutdown()
+    thread.join(DEADLINE)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    with Client(server) as client:
+        wait_until(lambda: not server._turbo_draining, "handle_request()")
+        time.sleep(0.05)
+        assert client.request().get("Connection") is None
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    server.server_close()
+
+
+@pytest.mark.parametrize("whose", ("socketserver's", "the program's"))
+@pytest.mark.parametrize("held_in", ("blocking", "compatible"))
+def test_shutdown_leaves_threads_of_others(held_in, whose, monkeypatch):
+    """A kept connection in a thread that is not serve_forever()'s does not hold it, so it is served on."""
+    monkeypatch.setenv("TURBOSERVER_LANE", held_in)
+
+    class Own:
+        def process_request(self, request, client_address):
+            threading.Thread(target=self.work, args=(request, client_address), daemon=True).start()
+
+        def work(self, request, client_address):
+            self.finish_request(request, client_address)
+            self.shutdown_request(request)
+
+    mixin = socketserver.ThreadingMixIn if whose == "socketserver's" else Own
+    server = make("HTTPServer", let_go(), mixin, daemon_threads=True)
+    thread = serve(server)
+    with Client(server) as client:
+        client.request()
+        server.shutdown()
+        assert client.request().get("Connection") == "close"
+    ended(server, thread)
+
+
+def test_without_descriptors_accepting_pauses(monkeypatch):
+    """In the blocking lane, too: no busy loop, and shutdown() ends it at once."""
+    monkeypatch.setenv("TURBOSERVER_LANE", "blocking")
+    tried = []
+
+    def get_request(self):
+        tried.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server = make("HTTPServer", let_go(), get_request=get_request)
+    thread = serve(server)
+    with connect(server):
+        wait_until(lambda: len(tried) >= 4, "another attempt")
+        server.shutdown()
+    ended(server, thread)
+    assert min(later - sooner for sooner, later in zip(tried[:3], tried[1:4])) > 0.05
 
 
 def test_shutdown_does_not_cut_a_conversation(lane):
@@ -226,7 +391,8 @@ def test_shutdown_does_not_cut_a_conversation(lane):
 # ---- SIGTERM -------------------------------------------------------------------
 
 PROGRAM = """
-import os, signal, sys, time
+import concurrent.futures, os, signal, socketserver as original, sys, threading, time
+from turboserver import socketserver
 from turboserver.http import server as http_server
 
 class Handler(http_server.BaseHTTPRequestHandler):
@@ -250,7 +416,26 @@ class Handler(http_server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-class Server(getattr(http_server, sys.argv[1])):
+class Executor(http_server.HTTPServer):
+    def process_request(self, request, client_address):
+        pool.submit(self.process_request_in_pool, request, client_address)
+
+    def process_request_in_pool(self, request, client_address):
+        try:
+            self.finish_request(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
+class OwnThread(socketserver.ThreadingMixIn, http_server.HTTPServer):
+    def process_request(self, request, client_address):
+        threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True).start()
+
+class ForeignMixIn(original.ThreadingMixIn, http_server.HTTPServer):
+    daemon_threads = True
+
+pool = concurrent.futures.ThreadPoolExecutor(4)
+
+class Server(globals().get(sys.argv[1]) or getattr(http_server, sys.argv[1])):
     turbo_shutdown_timeout = float(sys.argv[2])
 
 server = Server(("127.0.0.1", 0), Handler)
@@ -309,6 +494,26 @@ class TestTermination:
             assert started.stdout.readline() == b"entered\n"
             started.send_signal(signal.SIGTERM)
             assert started.wait(DEADLINE) == -signal.SIGTERM
+
+    @pytest.mark.parametrize("kind", ("HTTPServer", "ThreadingHTTPServer", "Executor", "OwnThread", "ForeignMixIn"))
+    def test_whoever_runs_the_handler(self, any_lane, kind):
+        """Also a handler in threads, or in a child process, that are not the engine's."""
+        with process(kind) as (started, address), connect(address) as sock, Client(address) as kept:
+            if kind not in ("HTTPServer",):
+                kept.request()
+                assert started.stdout.readline() == b"entered\n"
+            sock.sendall(get(b"/slow"))
+            assert started.stdout.readline() == b"entered\n"
+            started.send_signal(signal.SIGTERM)
+            if kind not in ("HTTPServer",):
+                assert kept.at_eof()
+            assert started.poll() is None
+            started.stdin.write(b"x")
+            started.stdin.flush()
+            answer = read_until_eof(sock)
+            assert answers(answer) == 1 and CLOSE in answer.lower()
+            assert started.wait(DEADLINE) == -signal.SIGTERM
+            assert started.stderr.read() == b""
 
     def test_a_main_thread_that_takes_no_signals_ends_too(self, lane):
         with process("HTTPServer", 0.3) as (started, address), connect(address) as sock:

@@ -80,6 +80,10 @@ class EngineThreads:
     def join(self, timeout=None):
         self._engine.join(timeout)
 
+    def shut(self):
+        """End the connections on which handlers still run, so that these fail."""
+        self._engine.shut()
+
 
 cdef class Engine:
     """Serves the connections of one server.
@@ -134,7 +138,8 @@ cdef class Engine:
     # ---- the server's side ------------------------------------------------
 
     def listen(self, int fd):
-        """Start accepting from a listening descriptor, which becomes non-blocking.
+        """Start accepting from a listening descriptor, which becomes non-blocking; start() or
+        run() is to follow.
 
         False: the engine has ended meanwhile, another one is needed. Raises OSError.
         """
@@ -154,9 +159,13 @@ cdef class Engine:
         if failed != 0:
             raise os_error(-failed)
         self.serving = threading.current_thread()
-        if self.threaded and not self.threads:
-            self.start_thread(self.work)
         return True
+
+    def start(self):
+        """Serve in threads, whom server_close() knows by now (threaded). If the engine has been
+        stopped meanwhile, they end at once, and tell."""
+        if not self.threads:
+            self.start_thread(self.work)
 
     def unlisten(self, int fd):
         """Accept no more; connections that are open are served on (threaded)."""
@@ -172,10 +181,9 @@ cdef class Engine:
 
     def drain(self):
         """From now on a connection ends with its next answer, unless more requests of it have
-        been read. Wakes run(). Any thread."""
+        been read. Any thread."""
         if not self.forked:
             ts_reactor_drain(self.r, True, False)
-            ts_reactor_wake(self.r)
 
     def finish(self, timeout):
         """End every connection without a request, and the others when what has been read of
@@ -318,8 +326,13 @@ cdef class Engine:
         timeout = getattr(self.server, "turbo_shutdown_timeout", None)
         if self.done.wait(timeout):
             return True
-        ts_reactor_shut(self.r)
+        self.shut()
         return self.done.wait(1.0)
+
+    def shut(self):
+        """After stop(): shut every connection that is open, whoever has it."""
+        if not self.forked:
+            ts_reactor_shut(self.r)
 
     def finish_handlers(self):
         """At the interpreter's end: wait for running handlers, unless they are daemons."""
@@ -344,6 +357,8 @@ cdef class Engine:
             thread.start()
         except RuntimeError:
             self.threads.discard(thread)
+            if not self.threads:
+                self.done.set()
             raise
         return 0
 

@@ -14,6 +14,8 @@ cdef class SocketChannel(Channel):
     cdef bint keeps_open    # counts as a file of the socket
     cdef bint is_plain      # a socket.socket
     cdef object server      # the handler's
+    cdef bint is_http       # ... which speaks HTTP
+    cdef unsigned long waits_in     # the thread that waited for a request last
     cdef bint lingers       # the reader's: the connection is to end with a short drain
     # What the present wait is part of, where the program has set deadlines (csrc/deadline.c).
     cdef uint64_t began_ns
@@ -27,6 +29,8 @@ cdef class SocketChannel(Channel):
     cdef ts_cork cork           # the writer's
     cdef bint corked            # ... may be held
 
+    cdef int begin_waiting(self) except -1
+    cdef bint ends(self) except -1
     cdef int end_input(self) except -1
     cdef Py_ssize_t receive_some(self) except -2
     cdef Py_ssize_t wait_for_more(self) except -2

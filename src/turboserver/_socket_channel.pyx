@@ -70,15 +70,35 @@ def register_loop(*functions):
 cdef set WAITING = set()
 cdef bint ENDING = False    # some server has ended
 
+# A server's `_turbo_idle_ends`: for whom that waits for a request the stream has ended.
+IDLE_STAYS = 0
+IDLE_BLOCKS = 1     # HTTP, and in the thread that is in serve_forever(), which it would hold
+IDLE_HTTP = 2
+IDLE_ALL = 3        # whatever is spoken
+
 
 def end_idle(server):
-    """The server ends: for connections of its that wait for a request the stream has ended."""
+    """The server has set its `_turbo_idle_ends`: that holds for those that wait already."""
     global ENDING
     cdef SocketChannel reader
     ENDING = True
     for reader in list(WAITING):
-        if reader.server is server:
+        if reader.server is server and reader.ends():
             reader.end_input()
+
+
+def begin_waiting(sock, server):
+    """A wait for an HTTP client that is not yet a channel's. Until end_waiting() of what is
+    returned it ends as an idle connection does."""
+    cdef SocketChannel reader = SocketChannel(sock, False, False)
+    reader.server = server
+    reader.is_http = True
+    reader.begin_waiting()
+    return reader
+
+
+def end_waiting(reader):
+    WAITING.discard(reader)
 
 
 def channels(sock, plain, handler):
@@ -88,6 +108,7 @@ def channels(sock, plain, handler):
     cdef SocketChannel writer = SocketChannel(sock, False, plain)
     reader.server = getattr(handler, "server", None)
     if hasattr(type(handler), "turbo_head_timeout"):
+        reader.is_http = True
         reader.rules = writer.rules = present_rules(type(handler))
         reader.own_loop = True      # until somebody says when a request begins
     if getattr(handler, "wbufsize", 0) != 0:
@@ -155,13 +176,27 @@ cdef class SocketChannel(Channel):
     cdef Py_ssize_t refill(self) except -2:
         if not self.heading or self.own.pos != self.own.end:
             return self.receive_some()
-        WAITING.add(self)
         try:
-            if ENDING and getattr(self.server, "_turbo_idle_ends", False) is True:
-                self.end_input()    # end_idle() has not seen this one
+            self.begin_waiting()
             return self.receive_some()
         finally:
             WAITING.discard(self)
+
+    cdef int begin_waiting(self) except -1:
+        self.waits_in = <unsigned long>PyThread_get_thread_ident()
+        WAITING.add(self)
+        if ENDING and self.ends():
+            self.end_input()    # end_idle() has not seen this one
+        return 0
+
+    cdef bint ends(self) except -1:
+        """Whether the server does not wait for it."""
+        how = getattr(self.server, "_turbo_idle_ends", IDLE_STAYS)
+        if type(how) is not int or how == IDLE_STAYS:
+            return False
+        if how == IDLE_BLOCKS:
+            return self.is_http and self.server._turbo_serves_in == self.waits_in
+        return self.is_http or how == IDLE_ALL
 
     cdef int end_input(self) except -1:
         """What is here may still be read, then the stream ends."""

@@ -12,6 +12,7 @@ What may not live here: work per byte; anything about HTTP.
 """
 
 import _thread
+import errno
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 import types
+import weakref
 
 from . import accelerated, lanes
 from .errors import BodyError
@@ -30,7 +32,9 @@ __all__ = list(socketserver.__all__)
 _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
-    from ._socket_channel import PATIENCE_FROM, be_patient, channels, end_idle
+    from ._socket_channel import (
+        IDLE_ALL, IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, channels, end_idle,
+    )
     from ._connection import Supplied
     from ._datagram import DatagramFlow
     from ._dispatch import adopt
@@ -51,9 +55,11 @@ class BaseServer(_original.BaseServer):
     turbo_shutdown_timeout = 30.0
     _turbo_engine = None
     _turbo_waker = None
+    _turbo_serves_in = None     # the thread that is in serve_forever() (its ident)
+    _turbo_open = None          # requests under way outside of the engine: id -> socket (see _opened)
+    # How it ends; serve_forever() and handle_request() begin anew.
     _turbo_draining = False     # what is answered now is the last of its connection
-    _turbo_idle_ends = False    # in the blocking lane: who waits for a request finds the end of the stream
-    _turbo_ends_idle = False    # so that shutdown() does not wait for a client that asks nothing
+    _turbo_idle_ends = 0        # outside of the engine: who waits for a request finds the end of the stream (IDLE_...)
 
     def serve_forever(self, poll_interval=0.5):
         """Serve until shutdown(). service_actions() is called at least every
@@ -63,13 +69,24 @@ class BaseServer(_original.BaseServer):
         accepted, the requests that have been read are answered, within
         turbo_shutdown_timeout; then it ends the process, as it would have at once. A second
         SIGTERM changes nothing.
+
+        server_close() ends it, too.
         """
         lane = lanes.decide(self).lane
-        if lane == lanes.COMPATIBLE:
-            return _original.BaseServer.serve_forever(self, poll_interval)
-        self._BaseServer__is_shut_down.clear()
-        self._turbo_draining = self._turbo_idle_ends = False
+        self._turbo_begin_anew()
+        self._turbo_serves_in = _thread.get_ident()
         terminated = _Terminated(self)
+        try:
+            if lane == lanes.COMPATIBLE:
+                with terminated:
+                    _original.BaseServer.serve_forever(self, poll_interval)
+            else:
+                self._turbo_serve_natively(lane, poll_interval, terminated)
+        finally:
+            terminated.end()
+
+    def _turbo_serve_natively(self, lane, poll_interval, terminated):
+        self._BaseServer__is_shut_down.clear()
         try:
             if self._turbo_waker is None:
                 self._turbo_waker = Waker()
@@ -81,44 +98,88 @@ class BaseServer(_original.BaseServer):
         finally:
             self._BaseServer__shutdown_request = False
             self._BaseServer__is_shut_down.set()
-            terminated.end()
+
+    def handle_request(self):
+        """Handle one request, as the original does."""
+        self._turbo_begin_anew()
+        return _original.BaseServer.handle_request(self)
 
     def shutdown(self):
         """Stop serve_forever() and wait until it has returned. From another thread."""
-        self._turbo_ask_to_stop()
-        if self._turbo_ends_idle:
-            self._turbo_end_idle()
+        self._turbo_ask_to_stop(IDLE_BLOCKS)
         self._BaseServer__is_shut_down.wait()
 
-    def _turbo_ask_to_stop(self):
-        """End serve_forever(). Connections that are open end with the answer that is under
-        way, or with their next one, which say so."""
+    # ---- the end: who is told, and who is waited for ---------------------------
+
+    def _turbo_begin_anew(self):
+        if self._turbo_draining:
+            self._turbo_draining = False
+            self._turbo_idle_ends = 0
+
+    def _turbo_drain(self, idle_ends):
+        """Connections that are open end with the answer that is under way, or with their next
+        one, which say so; who waits for a request ends at once, as far as idle_ends (IDLE_...)
+        says. Asynchronous."""
         self._turbo_draining = True
-        self._BaseServer__shutdown_request = True
-        if self._turbo_waker is not None:
-            self._turbo_waker.wake()
+        self._turbo_idle_ends = max(self._turbo_idle_ends, idle_ends)
         engine = self._turbo_engine
         if engine is not None:
             engine.drain()
-
-    def _turbo_end_idle(self):
-        """Let the handlers of the blocking lane that wait for a request end."""
-        self._turbo_idle_ends = True
         end_idle(self)
+
+    def _turbo_ask_to_stop(self, idle_ends):
+        """End serve_forever(). That is asked for last: another one, which begins anew, can follow
+        as soon as it is."""
+        self._turbo_drain(idle_ends)
+        self._BaseServer__shutdown_request = True
+        self._turbo_wake()
+
+    def _turbo_wake(self):
+        """Have serve_forever() look at the server's state. Any thread."""
+        waker, engine = self._turbo_waker, self._turbo_engine
+        if waker is not None:
+            waker.wake()
+        if engine is not None:
+            engine.wake()
 
     def _turbo_finish(self, timeout):
         """After serve_forever(): wait until what has been read is answered, for `timeout`
         seconds (None: for ever)."""
+        end = None if timeout is None else time.monotonic() + timeout
         engine = self._turbo_engine
         if engine is not None:
             engine.finish(timeout)
+        while self._turbo_busy() and (end is None or time.monotonic() < end):
+            time.sleep(0.02)
+
+    def _turbo_busy(self):
+        """Whether a request is under way outside of the engine."""
+        return any(map(_is_open, _under_way(self)))
+
+    def _turbo_shut(self):
+        """Shut the connections of requests that are under way, so that their handlers fail."""
+        for request in _under_way(self):
+            if isinstance(request, socket.socket):
+                try:
+                    # Not the method of an SSLSocket, which forgets that it is one.
+                    socket.socket.shutdown(request, socket.SHUT_RDWR)
+                except OSError:
+                    pass    # it has ended
+
+    # ---- the lanes ---------------------------------------------------------------
 
     def _turbo_serve_blocking(self, poll_interval):
         """The blocking lane: the original's loop, woken instead of polled."""
         waker = self._turbo_waker
+        was_open = self.fileno() >= 0
         while not self._BaseServer__shutdown_request:
-            ready = waker.wait(None if self._turbo_full() else self.fileno(), poll_interval)
-            if self._BaseServer__shutdown_request:
+            try:
+                ready = waker.wait(None if self._turbo_full() else self.fileno(), poll_interval)
+            except (OSError, ValueError):
+                if was_open and self.fileno() < 0:
+                    break
+                raise
+            if self._BaseServer__shutdown_request or was_open and self.fileno() < 0:
                 break
             if ready:
                 self._turbo_handle_ready()
@@ -136,14 +197,23 @@ class BaseServer(_original.BaseServer):
         """The reactor lane."""
         engine = self._turbo_engine
         fd = self.fileno()
-        if engine is None or not engine.listen(fd):
-            engine = self._turbo_engine = Engine(self, lanes.decide(self).threaded)
-            engine.listen(fd)
+        if fd < 0:
+            raise ValueError(f"Invalid file descriptor: {fd}")
+        try:
+            if engine is None or not engine.listen(fd):
+                engine = self._turbo_engine = Engine(self, lanes.decide(self).threaded)
+                if self.fileno() != fd or not engine.listen(fd):
+                    return      # server_close() was called meanwhile
+        except OSError:
+            if self.fileno() != fd:
+                return
+            raise
         try:
             if engine.threaded:
                 _register_threads(self, engine)
+                engine.start()
                 waker = self._turbo_waker
-                while not self._BaseServer__shutdown_request:
+                while not self._BaseServer__shutdown_request and self._turbo_engine is engine:
                     waker.wait(None, poll_interval)
                     self.service_actions()
             else:
@@ -155,8 +225,17 @@ class BaseServer(_original.BaseServer):
     def server_close(self):
         """Close the server: every idle connection ends too, every busy one when its
         handler returns."""
-        _stop_engine(self)
-        _original.BaseServer.server_close(self)
+        _close(self, _original.BaseServer.server_close)
+
+
+def _close(server, original):
+    """server_close(), which is `original` otherwise."""
+    if server._turbo_serves_in is not None or _under_way(server):
+        server._turbo_drain(IDLE_HTTP)
+    _stop_engine(server)
+    original(server)
+    _stop_engine(server)    # one that serve_forever() made before the socket was closed
+    server._turbo_wake()
 
 
 def _stop_engine(server):
@@ -171,8 +250,77 @@ def _stop_engine(server):
 def _register_threads(server, engine):
     """Let server_close() join the engine's threads as it joins a thread a request."""
     if getattr(server, "block_on_close", False):
-        vars(server).setdefault("_threads", _original._Threads())
+        vars(server).setdefault("_threads", _Threads(server))
         server._threads.append(EngineThreads(engine, server.daemon_threads))
+
+
+class _Threads(_original._Threads):
+    """socketserver's list of threads that server_close() joins: for the server's
+    turbo_shutdown_timeout, and a second more with their connections shut."""
+
+    def __init__(self, server):
+        self._server = weakref.ref(server)
+
+    def join(self):
+        server = self._server()
+        timeout = getattr(server, "turbo_shutdown_timeout", None)
+        if timeout is None:
+            return super().join()
+        rest = _join(self.pop_all(), timeout)
+        if rest:
+            for thread in rest:
+                if isinstance(thread, EngineThreads):
+                    thread.shut()
+            server._turbo_shut()
+            _join(rest, 1.0)
+
+
+def _join(threads, timeout):
+    """Join them, for `timeout` seconds in all; return those that are left."""
+    end = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(end - time.monotonic(), 0.0))
+    return [thread for thread in threads if thread.is_alive()]
+
+
+# ---- requests under way outside of the engine -----------------------------------
+
+# Known by their sockets, from process_request() on, whoever runs the handler and wherever. Weakly: a program may
+# keep the socket, or drop it.
+
+def _opened(server, request):
+    try:
+        reference = weakref.ref(request)
+    except TypeError:
+        return      # no socket
+    vars(server).setdefault("_turbo_open", {})[id(request)] = reference
+
+
+def _ended(server, request):
+    requests = server._turbo_open
+    if requests:
+        requests.pop(id(request), None)
+
+
+def _under_way(server):
+    requests = vars(server).get("_turbo_open")
+    if not requests:
+        return []
+    found = []
+    for key, reference in list(requests.items()):
+        request = reference()
+        if request is not None:
+            found.append(request)
+        elif requests.get(key) is reference:
+            requests.pop(key, None)
+    return found
+
+
+def _is_open(request):
+    try:
+        return request.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class _Terminated:
@@ -186,7 +334,7 @@ class _Terminated:
         self._ours = False
 
     def __enter__(self):
-        if (threading.current_thread() is threading.main_thread()
+        if (threading.current_thread() is threading.main_thread() and not lanes.environment_is_patched()
                 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._note)
             self._ours = True
@@ -200,11 +348,13 @@ class _Terminated:
         if self._came:
             return
         self._came = True
-        self._server._turbo_ask_to_stop()
-        self._server._turbo_end_idle()
+        self._server._turbo_ask_to_stop(IDLE_ALL)
         if self._server.turbo_shutdown_timeout is not None:
-            # Not threading's: what this interrupts may hold its locks.
-            _thread.start_new_thread(self._insist, (self._server.turbo_shutdown_timeout,))
+            try:
+                # Not threading's: what this interrupts may hold its locks.
+                _thread.start_new_thread(self._insist, (self._server.turbo_shutdown_timeout,))
+            except RuntimeError:
+                pass    # no thread can be had; end() keeps the deadline, but for a handler in this thread
 
     def _insist(self, timeout):
         """In a thread: the deadline, also for a handler that runs in the main thread."""
@@ -255,21 +405,56 @@ class TCPServer(BaseServer, _original.TCPServer):
             self._turbo_handshakes = True
         return _original.TCPServer.get_request(self)
 
+    def _handle_request_noblock(self):
+        """The original's, with an account of what is open. Without descriptors or memory for a
+        connection it is a tenth of a second before the next attempt."""
+        try:
+            request, client_address = self.get_request()
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                self._turbo_pause()
+            return
+        if self.verify_request(request, client_address):
+            _opened(self, request)
+            try:
+                self.process_request(request, client_address)
+            except Exception:
+                _ended(self, request)
+                self.handle_error(request, client_address)
+                self.shutdown_request(request)
+            except:
+                _ended(self, request)
+                self.shutdown_request(request)
+                raise
+        else:
+            self.shutdown_request(request)
+
+    def _turbo_pause(self):
+        if self._turbo_waker is not None:
+            self._turbo_waker.wait(None, 0.1)
+        else:
+            time.sleep(0.1)
+
     def finish_request(self, request, client_address):
         """Make the handler. A connection whose TLS handshake fails is dropped."""
-        if self._turbo_handshakes and hasattr(request, "do_handshake"):
-            usual = request.gettimeout()
-            try:
-                request.settimeout(self.turbo_handshake_timeout)
-                request.do_handshake()
-                request.settimeout(usual)
-            except OSError:     # no TLS, no common version, too slow, gone
-                return
-        return _original.TCPServer.finish_request(self, request, client_address)
+        try:
+            if self._turbo_handshakes and hasattr(request, "do_handshake"):
+                usual = request.gettimeout()
+                try:
+                    request.settimeout(self.turbo_handshake_timeout)
+                    request.do_handshake()
+                    request.settimeout(usual)
+                except OSError:     # no TLS, no common version, too slow, gone
+                    return None
+            return _original.TCPServer.finish_request(self, request, client_address)
+        finally:
+            _ended(self, request)
 
     def server_close(self):
-        _stop_engine(self)
-        _original.TCPServer.server_close(self)
+        _close(self, _original.TCPServer.server_close)
+
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class UDPServer(TCPServer, _original.UDPServer):
@@ -277,7 +462,8 @@ class UDPServer(TCPServer, _original.UDPServer):
 
     _turbo_flow = None
 
-    # Not TCPServer's, which are about TLS.
+    # Not TCPServer's, which are about connections.
+    _handle_request_noblock = _original.UDPServer._handle_request_noblock
     get_request = _original.UDPServer.get_request
     finish_request = _original.UDPServer.finish_request
 
@@ -296,12 +482,12 @@ class ThreadingMixIn(_original.ThreadingMixIn):
 
     turbo_max_threads = 16000
     _turbo_running = 0
-    _turbo_ends_idle = False
 
     def process_request(self, request, client_address):
         """Start a thread that runs process_request_thread()."""
         if self.block_on_close:
-            vars(self).setdefault("_threads", _original._Threads())
+            ours = isinstance(self, BaseServer)
+            vars(self).setdefault("_threads", _Threads(self) if ours else _original._Threads())
         # Programs replace the standard module's `threading`; so it is looked up there.
         thread = socketserver.threading.Thread(
             target=self._turbo_thread, args=(request, client_address), daemon=self.daemon_threads)
@@ -333,11 +519,8 @@ class ThreadingMixIn(_original.ThreadingMixIn):
     def _turbo_full(self):
         return self._turbo_running >= self.turbo_max_threads
 
-    def _turbo_finish(self, timeout):
-        BaseServer._turbo_finish(self, timeout)
-        end = None if timeout is None else time.monotonic() + timeout
-        while self._turbo_running > 0 and (end is None or time.monotonic() < end):
-            time.sleep(0.02)
+    def _turbo_busy(self):
+        return self._turbo_running > 0 or BaseServer._turbo_busy(self)
 
 
 _counting = threading.Lock()
@@ -419,8 +602,6 @@ if hasattr(os, "fork"):
     class ForkingMixIn(_original.ForkingMixIn):
         """socketserver.ForkingMixIn: a child process a connection. Nothing of an engine
         that runs in the parent runs in the child (_engine.pyx)."""
-
-        _turbo_ends_idle = False
 
     class ForkingUDPServer(ForkingMixIn, _original.ForkingUDPServer, UDPServer):
         """A child process a datagram."""

@@ -65,8 +65,6 @@ if accelerated:
     class HTTPServer(TCPServer, _original.HTTPServer):
         """http.server.HTTPServer, served natively."""
 
-        _turbo_ends_idle = True
-
         def server_bind(self):
             """Bind, and set server_name and server_port without asking a name server."""
             TCPServer.server_bind(self)
