@@ -433,6 +433,9 @@ class OwnThread(socketserver.ThreadingMixIn, http_server.HTTPServer):
 class ForeignMixIn(original.ThreadingMixIn, http_server.HTTPServer):
     daemon_threads = True
 
+class Forking(socketserver.ForkingMixIn, http_server.HTTPServer):
+    pass
+
 pool = concurrent.futures.ThreadPoolExecutor(4)
 
 class Server(globals().get(sys.argv[1]) or getattr(http_server, sys.argv[1])):
@@ -495,7 +498,8 @@ class TestTermination:
             started.send_signal(signal.SIGTERM)
             assert started.wait(DEADLINE) == -signal.SIGTERM
 
-    @pytest.mark.parametrize("kind", ("HTTPServer", "ThreadingHTTPServer", "Executor", "OwnThread", "ForeignMixIn"))
+    @pytest.mark.parametrize("kind", ("HTTPServer", "ThreadingHTTPServer", "Executor", "OwnThread", "ForeignMixIn",
+                                      "Forking"))
     def test_whoever_runs_the_handler(self, any_lane, kind):
         """Also a handler in threads, or in a child process, that are not the engine's."""
         with process(kind) as (started, address), connect(address) as sock, Client(address) as kept:
@@ -514,6 +518,26 @@ class TestTermination:
             assert answers(answer) == 1 and CLOSE in answer.lower()
             assert started.wait(DEADLINE) == -signal.SIGTERM
             assert started.stderr.read() == b""
+
+    def test_in_the_moment_in_which_serving_ends(self):
+        """The signal that comes just before it is the system's again ends the process, as any other."""
+        program = """
+import os, signal, threading
+from turboserver.http import server as http_server
+server = http_server.HTTPServer(("127.0.0.1", 0), http_server.BaseHTTPRequestHandler)
+real = signal.signal
+def late(number, what):
+    if what is signal.SIG_DFL:
+        signal.signal = real
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(number, what)
+signal.signal = late
+threading.Thread(target=server.shutdown).start()
+server.serve_forever()
+print("not reached")
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=100)
+        assert done.returncode == -signal.SIGTERM and not done.stdout and not done.stderr
 
     def test_a_main_thread_that_takes_no_signals_ends_too(self, lane):
         with process("HTTPServer", 0.3) as (started, address), connect(address) as sock:

@@ -335,7 +335,7 @@ class _Terminated:
 
     def __enter__(self):
         if (threading.current_thread() is threading.main_thread() and not lanes.environment_is_patched()
-                and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
+                and _is_free(signal.getsignal(signal.SIGTERM))):
             signal.signal(signal.SIGTERM, self._note)
             self._ours = True
 
@@ -368,16 +368,23 @@ class _Terminated:
         """What has been read is answered; then the signal does what it does."""
         if not self._ours:
             return
-        if self._came:
+        if not self._came:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)   # from here on it ends the process at once
+        if self._came:      # perhaps while that was done
             try:
                 self._server._turbo_finish(self._server.turbo_shutdown_timeout)
             finally:
                 self._die()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _die(self):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_free(handler):
+    """Whether it is the system's, or what a child process has of its parent's serve_forever()."""
+    owner = getattr(handler, "__self__", None)
+    return handler is signal.SIG_DFL or isinstance(owner, _Terminated) and owner._pid != os.getpid()
 
 
 class TCPServer(BaseServer, _original.TCPServer):
@@ -601,7 +608,38 @@ class ThreadingTCPServer(ThreadingMixIn, _original.ThreadingTCPServer, TCPServer
 if hasattr(os, "fork"):
     class ForkingMixIn(_original.ForkingMixIn):
         """socketserver.ForkingMixIn: a child process a connection. Nothing of an engine
-        that runs in the parent runs in the child (_engine.pyx)."""
+        that runs in the parent runs in the child (_engine.pyx). SIGTERM ends the children
+        as it ends the server, if that was to end by it."""
+
+        def process_request(self, request, client_address):
+            """Fork a child that handles the request."""
+            _forking.server = self
+            try:
+                _original.ForkingMixIn.process_request(self, request, client_address)
+            finally:
+                _forking.server = None
+
+        def _turbo_finish(self, timeout):
+            for pid in self.active_children or ():
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except OSError:
+                    pass
+            BaseServer._turbo_finish(self, timeout)
+
+        def _turbo_busy(self):
+            self.collect_children()
+            return bool(self.active_children) or BaseServer._turbo_busy(self)
+
+    _forking = threading.local()    # .server: for which this thread forks
+
+    def _is_child():
+        server = getattr(_forking, "server", None)
+        if isinstance(server, BaseServer):
+            _forking.server = None
+            _Terminated(server).__enter__()     # for good: a child does not come back from process_request()
+
+    os.register_at_fork(after_in_child=_is_child)
 
     class ForkingUDPServer(ForkingMixIn, _original.ForkingUDPServer, UDPServer):
         """A child process a datagram."""
