@@ -345,6 +345,27 @@ def test_shutdown_leaves_threads_of_others(held_in, whose, monkeypatch):
     ended(server, thread)
 
 
+def test_shutdown_does_not_wait_for_a_handshake(tls):
+    """A client that says nothing, where nothing but TLS is awaited of it."""
+    module = load_backend("turboserver").http_server
+    pem = os.path.join(os.path.dirname(__file__), "data", "localhost.pem")
+    entered = threading.Event()
+
+    class Server(module.HTTPSServer):
+        turbo_handshake_timeout = None
+
+        def finish_request(self, request, client_address):
+            entered.set()
+            super().finish_request(request, client_address)
+
+    server = Server(("127.0.0.1", 0), module.BaseHTTPRequestHandler, certfile=pem)
+    thread = serve(server)
+    with connect(server):
+        assert entered.wait(DEADLINE)
+        server.shutdown()
+        ended(server, thread)
+
+
 def test_without_descriptors_accepting_pauses(monkeypatch):
     """In the blocking lane, too: no busy loop, and shutdown() ends it at once."""
     monkeypatch.setenv("TURBOSERVER_LANE", "blocking")

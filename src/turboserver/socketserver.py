@@ -33,7 +33,7 @@ _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
     from ._socket_channel import (
-        IDLE_ALL, IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, channels, end_idle,
+        IDLE_ALL, IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, begin_waiting, channels, end_idle, end_waiting,
     )
     from ._connection import Supplied
     from ._datagram import DatagramFlow
@@ -445,17 +445,24 @@ class TCPServer(BaseServer, _original.TCPServer):
     def finish_request(self, request, client_address):
         """Make the handler. A connection whose TLS handshake fails is dropped."""
         try:
-            if self._turbo_handshakes and hasattr(request, "do_handshake"):
-                usual = request.gettimeout()
-                try:
-                    request.settimeout(self.turbo_handshake_timeout)
-                    request.do_handshake()
-                    request.settimeout(usual)
-                except OSError:     # no TLS, no common version, too slow, gone
-                    return None
+            if self._turbo_handshakes and hasattr(request, "do_handshake") and not self._turbo_shakes_hands(request):
+                return None
             return _original.TCPServer.finish_request(self, request, client_address)
         finally:
             _ended(self, request)
+
+    def _turbo_shakes_hands(self, request):
+        waiting = begin_waiting(request, self)
+        usual = request.gettimeout()
+        try:
+            request.settimeout(self.turbo_handshake_timeout)
+            request.do_handshake()
+            request.settimeout(usual)
+            return True
+        except OSError:     # no TLS, no common version, too slow, gone, or the server ends
+            return False
+        finally:
+            end_waiting(waiting)
 
     def server_close(self):
         _close(self, _original.TCPServer.server_close)
