@@ -7,6 +7,9 @@ import pytest
 from differential import assert_same, handling, recorder
 from support import respond
 
+#: It runs from the moment of accepting, so what a test sends has to be there by then.
+TIMEOUT = 1.0
+
 H = b"Host: a\r\n"
 GET = b"GET /one HTTP/1.1\r\n" + H + b"\r\n"
 
@@ -37,12 +40,12 @@ SILENCES = {
 @pytest.mark.parametrize("server", ("HTTPServer", "ThreadingHTTPServer"))
 @pytest.mark.parametrize("name", [pytest.param(name, id=name.replace(" ", "-")) for name in SILENCES])
 def test_silence(name, server):
-    assert_same("timeouts/" + name, recorder(timeout=0.2), SILENCES[name], server=server, half_close=False)
+    assert_same("timeouts/" + name, recorder(timeout=TIMEOUT), SILENCES[name], server=server, half_close=False)
 
 
 def test_slow_but_not_too_slow():
     """Each wait counts by itself: bytes that come in time keep the connection, however long it all takes."""
-    assert_same("timeouts/slow", recorder(timeout=0.5), [GET[i:i + 4] for i in range(0, len(GET), 4)],
+    assert_same("timeouts/slow", recorder(timeout=2.0), [GET[i:i + 4] for i in range(0, len(GET), 4)],
                 pause=0.1, half_close=False)
 
 
@@ -70,17 +73,17 @@ def catching(self, seen):
                          ids=("upgrade", "long body"))
 def test_caught_by_the_handler(more):
     data = b"POST / HTTP/1.1\r\n" + H + more + b"\r\nsome"
-    assert_same("timeouts/caught", handling(catching, timeout=0.2), data, half_close=False)
+    assert_same("timeouts/caught", handling(catching, timeout=TIMEOUT), data, half_close=False)
 
 
 def test_caught_without_a_body():
     data = b"POST / HTTP/1.1\r\n" + H + b"\r\nsome"
-    assert_same("timeouts/caught without a body", handling(catching, timeout=0.2), data, half_close=False)
+    assert_same("timeouts/caught without a body", handling(catching, timeout=TIMEOUT), data, half_close=False)
 
 
 def test_caught_in_a_short_body():
     data = b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 8\r\n\r\nsome"
-    assert_same("timeouts/caught in a short body", handling(catching, timeout=0.2), data, half_close=False)
+    assert_same("timeouts/caught in a short body", handling(catching, timeout=TIMEOUT), data, half_close=False)
 
 
 def test_timeout_of_a_property_and_of_setup():
@@ -88,7 +91,7 @@ def test_timeout_of_a_property_and_of_setup():
         class Handler(recorder()(backend, seen)):
             @property
             def timeout(self):
-                return 0.2
+                return TIMEOUT
 
         return Handler
 
@@ -97,7 +100,7 @@ def test_timeout_of_a_property_and_of_setup():
 
 def test_log_error_gets_the_exception_itself():
     def program(backend, seen):
-        class Handler(recorder(timeout=0.2)(backend, [])):
+        class Handler(recorder(timeout=TIMEOUT)(backend, [])):
             def log_error(self, format, *args):
                 seen.append((format, [repr(arg) for arg in args]))
 

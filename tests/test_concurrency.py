@@ -254,7 +254,7 @@ class TestStreaming:
                 for number in range(self.count):
                     written.append(number)
                     self.wfile.write(b"%d" % number)
-                    time.sleep(0.3)
+                    time.sleep(1.0)
 
             count = 4
 
@@ -264,7 +264,7 @@ class TestStreaming:
             for number in range(Handler.count):
                 assert read_exactly(sock, 1) == b"%d" % number
                 in_time += written[-1] == number
-            assert in_time >= 3, "at most one may be late, on a machine that stutters"
+            assert in_time >= 2, "none is, if lines wait for the next; a machine may stutter"
 
     def test_many_streams_at_once(self, threading_server, base):
         class Handler(base):
