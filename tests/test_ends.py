@@ -566,3 +566,15 @@ print("not reached")
             assert started.stdout.readline() == b"entered\n"
             started.send_signal(signal.SIGTERM)
             assert started.wait(DEADLINE) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("blocking", (True, False))
+def test_the_listening_socket_is_as_blocking_as_it_was(server_class, blocking):
+    """Where processes share one, a server that ends must not clear the flag that is all of theirs."""
+    server = make(server_class, Held())
+    server.socket.setblocking(blocking)
+    with server.socket.dup() as shared:
+        with serving(server):
+            assert exchange(server, b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 501")
+            assert not os.get_blocking(shared.fileno())
+        assert os.get_blocking(shared.fileno()) is blocking

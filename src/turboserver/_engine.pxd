@@ -16,6 +16,7 @@ cdef class Engine:
     cdef Dispatcher dispatcher
     cdef bint ended             # its threads are going: no use for another serving
     cdef unsigned max_threads
+    cdef bint was_blocking      # the listening descriptor, before listen()
     cdef bint idle_end          # connections without a request are to end
     cdef bint forked            # in the child of a fork: inert
     cdef object threads         # live thread objects

@@ -138,8 +138,8 @@ cdef class Engine:
     # ---- the server's side ------------------------------------------------
 
     def listen(self, int fd):
-        """Start accepting from a listening descriptor, which becomes non-blocking; start() or
-        run() is to follow.
+        """Start accepting from a listening descriptor, which is non-blocking until unlisten();
+        start() or run() is to follow.
 
         False: the engine has ended meanwhile, another one is needed. Raises OSError.
         """
@@ -152,6 +152,7 @@ cdef class Engine:
         ts_reactor_drain(self.r, False, False)
         if self.ended or self.forked or self.r.stopping:
             return False
+        self.was_blocking = os.get_blocking(fd)
         failed = ts_set_nonblock(fd, True, NULL)
         if failed == 0:
             ts_set_nodelay(fd)
@@ -172,7 +173,9 @@ cdef class Engine:
         if self.forked:
             return
         ts_reactor_unlisten(self.r)
-        if fd >= 0:
+        # Other processes may share the socket, and with it the flag: who made it non-blocking
+        # for all of them keeps it so. Without that, one of them would wait in accept().
+        if fd >= 0 and self.was_blocking:
             ts_set_nonblock(fd, False, NULL)
         ts_reactor_wake(self.r)
         self.serving = None
