@@ -463,6 +463,8 @@ CHUNKED = POST + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMITS = {
     "request line": ({"turbo_max_request_line": 100}, b"GET /" + b"x" * 100 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     "header bytes": ({"turbo_max_header_bytes": 100}, POST + b"X: " + b"v" * 100 + b"\r\n\r\n", 431),
+    "header line": ({"turbo_max_header_line": 100}, POST + b"X: " + b"v" * 100 + b"\r\n\r\n", 431),
+    "header lines": ({"turbo_max_headers": 4}, POST + b"X: v\r\n" * 3 + b"\r\n", 431),
     "chunk line": ({"turbo_max_chunk_line": 10}, CHUNKED + b"5;x=yyyyyyy\r\nhello\r\n0\r\n\r\n", 400),
     "extensions": ({"turbo_max_chunk_extensions": 10}, CHUNKED + b"1;xxxxx\r\nh\r\n" * 2 + b"0\r\n\r\n", 400),
     "trailers": ({"turbo_max_trailers": 10}, CHUNKED + b"0\r\nX: yyyyyyyyy\r\n\r\n", 400),

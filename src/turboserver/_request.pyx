@@ -10,7 +10,6 @@ What may not live here: grammar (csrc/scan.h), header objects (_headers.pyx), re
 responses.
 """
 
-import http.client
 import http.server
 import io
 import re
@@ -64,11 +63,15 @@ cdef int refuse(handler, int status, message, explain=None) except -1:
 
 
 cdef int refuse_for(handler, ts_refusal why) except -1:
+    cdef Rules rules
     explain = None
-    if why == TS_REFUSE_FIELD_LENGTH:
-        explain = str(http.client.LineTooLong("header line"))
-    elif why == TS_REFUSE_FIELDS:
-        explain = f"got more than {http.client._MAXHEADERS} headers"
+    if why == TS_REFUSE_FIELD_LENGTH or why == TS_REFUSE_FIELDS:
+        rules = present_rules(type(handler))
+        # The words of http.client.
+        if why == TS_REFUSE_FIELDS:
+            explain = f"got more than {rules.c.head.max_headers} headers"
+        else:
+            explain = f"got more than {rules.c.head.max_line} bytes when reading header line"
     return refuse(handler, ts_refusal_status(why), ts_refusal_reason(why).decode(), explain)
 
 

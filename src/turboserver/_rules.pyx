@@ -2,7 +2,7 @@
 
 Each is a class attribute, `turbo_...`, whose default stands on BaseHTTPRequestHandler
 (http/server.py), in octets, seconds or a plain number; None: no limit. http.client's
-_MAXLINE and _MAXHEADERS count too, which programs change.
+_MAXLINE and _MAXHEADERS count too, which programs change; a class can only ask for less.
 
 What may not live here: what happens when a limit is reached.
 """
@@ -82,8 +82,10 @@ cdef Rules rules_of(object cls):
     rules.max_line = CLIENT["_MAXLINE"]
     rules.max_headers = CLIENT["_MAXHEADERS"]
     rules.c.head.bare_09 = BARE_09
-    rules.c.head.max_line = min(rules.max_line, 0x7fffffff)
-    rules.c.head.max_headers = min(rules.max_headers, 0x7fffffff)
+    rules.c.head.max_line = min(
+        octets(cls, "turbo_max_header_line", 0x7fffffff, 0x7fffffff), rules.max_line)
+    rules.c.head.max_headers = min(
+        octets(cls, "turbo_max_headers", 0x7fffffff, 0x7fffffff), rules.max_headers)
     rules.c.head.max_request_line = min(
         octets(cls, "turbo_max_request_line", TS_MAX_REQUEST_LINE), TS_MAX_REQUEST_LINE)
     rules.c.head.max_head = octets(cls, "turbo_max_header_bytes", rules.c.head.max_head)

@@ -85,6 +85,8 @@ if accelerated:
 
         turbo_max_request_line      414 (at most 65,536)
         turbo_max_header_bytes      all header lines together; 431
+        turbo_max_header_line, turbo_max_headers
+                                    one header line; header lines, the empty one included; 431
         turbo_max_chunk_line, turbo_max_chunk_extensions, turbo_max_trailers
                                     of a chunked body; 400
         turbo_max_body              413
@@ -100,12 +102,15 @@ if accelerated:
         turbo_max_requests          of a connection, which closes then
 
         The deadlines hold in the blocking and the compatible lane where a class sets one
-        of them. http.client's _MAXLINE and _MAXHEADERS hold as in the original.
+        of them. http.client's _MAXLINE and _MAXHEADERS hold as in the original; the attributes
+        for one line and for the number of them can only ask for less.
         """
 
         turbo_no_delay = True
         turbo_max_request_line = 65536
         turbo_max_header_bytes = 65536
+        turbo_max_header_line = None
+        turbo_max_headers = None
         turbo_max_chunk_line = 4096
         turbo_max_chunk_extensions = 8192
         turbo_max_trailers = 8192
