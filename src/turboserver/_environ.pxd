@@ -1,6 +1,7 @@
 """The WSGI environ of a request in the engine's buffer (see _environ.pyx)."""
 
 from turboserver._connection cimport Connection
+from turboserver._handlers cimport HandlerInfo
 
 
 cdef class Template:
@@ -18,6 +19,5 @@ cdef class Template:
 cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
                             object software)
 
-# The environ of the present request. underscores: names of fields with an underscore
-# are kept.
-cdef dict environ_of(Connection conn, Template template, bint underscores)
+# The environ of the present request. info: which fields are kept, what is added to them.
+cdef dict environ_of(Connection conn, Template template, HandlerInfo info)

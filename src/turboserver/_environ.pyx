@@ -21,6 +21,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 from turboserver._connection cimport Connection, VERSIONS
+from turboserver._handlers cimport HandlerInfo
 from turboserver._native cimport *
 
 
@@ -42,6 +43,7 @@ cdef enum Role:
     ROLE_FREE           # nothing in this place of the table
     ROLE_FIELD          # HTTP_...
     ROLE_DOUBTFUL       # the same, but the name has an underscore
+    ROLE_ROOT           # SCRIPT_NAME or PATH_INFO, with the underscore
     ROLE_TYPE
     ROLE_LENGTH
     ROLE_HOST
@@ -87,7 +89,10 @@ cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
     else:
         name.role = ROLE_HOST if text == "HOST" else ROLE_FIELD
     if doubtful:    # also for one that would only be the same as Content-Type
-        name.role = ROLE_DOUBTFUL if name.role == ROLE_FIELD else ROLE_LEFT_OUT
+        if name.role == ROLE_FIELD:
+            name.role = ROLE_DOUBTFUL
+        else:       # with a hyphen those two are left out, so nothing can pass for them
+            name.role = ROLE_ROOT if text == "SCRIPT_NAME" or text == "PATH_INFO" else ROLE_LEFT_OUT
     Py_INCREF(key)
     name.key = <PyObject *>key
     return 0
@@ -253,7 +258,7 @@ cdef int set_target(dict environ, const char *target, size_t n, ts_request *req)
     return 0
 
 
-cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
+cdef int set_fields(dict environ, Connection conn, HandlerInfo info) except -1:
     cdef char *head = conn.head_start()
     cdef ts_request *req = conn.c.req
     cdef ts_field *field
@@ -272,7 +277,8 @@ cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
         if name == &own:
             name.secret = True
             release(own.key)
-        if role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not underscores:
+        if (role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not info.gateway_underscores
+                or role == ROLE_ROOT and not info.gateway_root):
             continue
         value = value_of(name, head + field.value.off, field.value.len)
         if role == ROLE_TYPE:
@@ -295,7 +301,7 @@ cdef int set_fields(dict environ, Connection conn, bint underscores) except -1:
     return 0
 
 
-cdef dict environ_of(Connection conn, Template template, bint underscores):
+cdef dict environ_of(Connection conn, Template template, HandlerInfo info):
     cdef ts_request *req = conn.c.req
     cdef char *head = conn.head_start()
     cdef dict environ = PyDict_Copy(template.environ)
@@ -304,10 +310,14 @@ cdef dict environ_of(Connection conn, Template template, bint underscores):
     if req.minor != 1:
         PyDict_SetItem(environ, "SERVER_PROTOCOL", VERSIONS[req.minor])
     address = conn.client_address
+    if info.gateway_raw:
+        PyDict_SetItem(environ, "RAW_URI", PyUnicode_DecodeLatin1(head + req.target.off, req.target.len, NULL))
+        if type(address) is tuple:
+            PyDict_SetItem(environ, "REMOTE_PORT", str((<tuple>address)[1]))
     if type(address) is tuple:
         address = (<tuple>address)[0]
     if type(address) is str:
         PyDict_SetItem(environ, "REMOTE_ADDR", address)
     set_target(environ, head + req.target.off, req.target.len, req)
-    set_fields(environ, conn, underscores)
+    set_fields(environ, conn, info)
     return environ

@@ -169,6 +169,11 @@ cdef inline bint is_named(object text, const char *name):
     return same(<const unsigned char *>PyUnicode_DATA(text), <const unsigned char *>name, PyUnicode_GET_LENGTH(text))
 
 
+cdef bint names_hop(object field) except -1:
+    return (type(field) is tuple and len(<tuple>field) == 2 and type((<tuple>field)[0]) is str
+            and is_hop_by_hop((<tuple>field)[0]))
+
+
 cdef int add(ts_head *head, const char *octets, size_t n) except -1:
     if ts_head_add(head, octets, n) != 0:
         raise MemoryError
@@ -203,6 +208,8 @@ cdef class Gateway:
         if not self.read_headers(headers):
             # Pairs that are no tuples are none of PEP 3333's, but serve for wsgiref.
             headers = [tuple(pair) if type(pair) is list else pair for pair in headers]
+            if conn.info.gateway_lenient:
+                headers = [field for field in headers if not names_hop(field)]
             if not self.read_headers(headers):
                 self.refuse(status, headers)
         conn.take_head()
@@ -494,6 +501,10 @@ cdef class Gateway:
         return 0
 
     cdef int tell(self, error) except -1:
+        cdef HandlerInfo info = self.conn.info
+        if info.error_log is not None:
+            info.error_log(self.environ, error)
+            return 0
         import traceback    # few need it
         traceback.print_exception(type(error), error, error.__traceback__, HANDLER.traceback_limit, self.errors)
         self.errors.flush()
@@ -552,7 +563,7 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
     base = PyDict_GetItemWithError(state, "base_environ")
     gateway.environ = environ_of(
         conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors),
-        info.gateway_underscores)
+        info)
     PyDict_SetItem(gateway.environ, "wsgi.input", reader)
     if info.plain_app:
         application = PyDict_GetItemWithError(state, "application")

@@ -48,8 +48,12 @@ cdef class HandlerInfo(ResponseInfo):
     cdef bint gateway_logs          # turbo_log, turbo_os_environ, turbo_underscores
     cdef bint gateway_os_environ
     cdef bint gateway_underscores
+    cdef bint gateway_root          # turbo_forwarded_root, turbo_raw_environ, turbo_drop_hop_by_hop
+    cdef bint gateway_raw
+    cdef bint gateway_lenient
     cdef object template            # _environ.Template, once there has been a request
     cdef object access_log          # the server's turbo_access_log
+    cdef object error_log           # ... turbo_error_log
     cdef bint multiprocess          # ... and turbo_multiprocess
     cdef bint plain_app             # get_app() returns the server's `application`
     cdef bint hooks_parse           # parse_request is overridden

@@ -177,7 +177,11 @@ cdef HandlerInfo study(object server, object factory):
         info.gateway_logs = cls.turbo_log
         info.gateway_os_environ = cls.turbo_os_environ
         info.gateway_underscores = cls.turbo_underscores
+        info.gateway_root = cls.turbo_forwarded_root
+        info.gateway_raw = cls.turbo_raw_environ
+        info.gateway_lenient = cls.turbo_drop_hop_by_hop
         info.access_log = getattr(server, "turbo_access_log", None)
+        info.error_log = getattr(server, "turbo_error_log", None)
         info.multiprocess = getattr(server, "turbo_multiprocess", False)
         info.plain_app = getattr(type(server), "get_app", None) in PLAIN_GET_APP and "get_app" not in vars(server)
     info.hooks_parse = "parse_request" in decision.handler_hooks

@@ -10,6 +10,7 @@ calls it by itself when it has done the parsing.
 
 import re
 import sys
+import time
 import urllib.parse
 import wsgiref.simple_server as _original
 from wsgiref.simple_server import (
@@ -29,7 +30,11 @@ _MAX_REQUEST_LINE = 65536
 
 class ServerHandler(_original.ServerHandler):
     """wsgiref.simple_server.ServerHandler, of which no answer has a body that may have none,
-    and no head a line end in a header."""
+    and no head a line end in a header. The server's turbo_access_log and turbo_error_log are
+    called."""
+
+    request_handler = None      # is assigned, or there is none
+    turbo_began = 0.0           # when the request had been read, on the monotonic clock
 
     def start_response(self, status, headers, exc_info=None):
         """As PEP 3333 says. ValueError for control characters in the status or in headers,
@@ -66,6 +71,27 @@ class ServerHandler(_original.ServerHandler):
     def _drop(self, data):
         pass
 
+    def log_exception(self, exc_info):
+        error_log = self._of_server("turbo_error_log")
+        if error_log is None:
+            super().log_exception(exc_info)
+        else:
+            error_log(self.environ, exc_info[1])
+
+    def close(self):
+        access_log = self._of_server("turbo_access_log")
+        if access_log is None and getattr(self.request_handler, "turbo_log", True):
+            super().close()
+            return
+        try:
+            if access_log is not None:
+                access_log(self.environ, self.status, self.bytes_sent, time.monotonic() - self.turbo_began)
+        finally:
+            SimpleHandler.close(self)
+
+    def _of_server(self, name):
+        return getattr(getattr(self.request_handler, "server", None), name, None)
+
     def handle_error(self):
         error = sys.exc_info()[1]
         if isinstance(error, BodyError) and not self.headers_sent:
@@ -100,8 +126,12 @@ def respond(handler):
         make = _original.ServerHandler
     server = handler.server
     gateway = make(handler.rfile, handler.wfile, handler.get_stderr(), handler.get_environ(),
-                   multithread=isinstance(server, _ORIGINAL_THREADING))
+                   multithread=isinstance(server, _ORIGINAL_THREADING),
+                   multiprocess=getattr(server, "turbo_multiprocess", False))
     gateway.request_handler = handler       # it logs through it
+    gateway.turbo_began = time.monotonic()
+    if not getattr(handler, "turbo_os_environ", True):
+        gateway.os_environ = {}
     gateway.run(server.get_app())
 
 
@@ -128,10 +158,13 @@ if accelerated:
         turbo_access_log, if it is not None, is called after each answer, in place of the
         handler's log_request(), with the environ (dict), the status (str), the octets of the
         body that were sent (int) and the time it took in seconds (float).
+        turbo_error_log, if it is not None, is called for an exception that the application
+        lets out, in place of the traceback on sys.stderr, with the environ and the exception.
         """
 
         turbo_multiprocess = False
         turbo_access_log = None
+        turbo_error_log = None
 
         def server_bind(self):
             HTTPServer.server_bind(self)
@@ -146,12 +179,19 @@ if accelerated:
         Class attributes added: turbo_log (bool): there is a line in the log for each
         request. turbo_os_environ (bool): the environ contains what os.environ did at import,
         as the original's. turbo_underscores (bool): fields whose name has an underscore are
-        in it, too.
+        in it, too. turbo_forwarded_root (bool): fields named SCRIPT_NAME and PATH_INFO, with
+        the underscore, are in it as HTTP_SCRIPT_NAME and HTTP_PATH_INFO, whoever sent them.
+        turbo_raw_environ (bool): RAW_URI, the target as it was sent, and REMOTE_PORT are in
+        it. turbo_drop_hop_by_hop (bool): fields of an answer that are about the connection
+        are dropped, instead of an AssertionError.
         """
 
         turbo_log = True
         turbo_os_environ = True
         turbo_underscores = False
+        turbo_forwarded_root = False
+        turbo_raw_environ = False
+        turbo_drop_hop_by_hop = False
         server_version = _original.WSGIRequestHandler.server_version
         handle = _handle
         turbo_decode_chunked = True
