@@ -47,6 +47,7 @@ cdef enum Role:
     ROLE_TYPE
     ROLE_LENGTH
     ROLE_HOST
+    ROLE_CODING
     ROLE_LEFT_OUT       # is a variable of the request's or the server's own
 
 cdef enum:
@@ -87,7 +88,7 @@ cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
     elif text in VARIABLES:
         name.role = ROLE_LEFT_OUT
     else:
-        name.role = ROLE_HOST if text == "HOST" else ROLE_FIELD
+        name.role = (ROLE_HOST if text == "HOST" else ROLE_CODING if text == "TRANSFER_ENCODING" else ROLE_FIELD)
     if doubtful:    # also for one that would only be the same as Content-Type
         if name.role == ROLE_FIELD:
             name.role = ROLE_DOUBTFUL
@@ -190,6 +191,8 @@ cdef Template make_template(object base, object os_environ, object errors, bint 
     # A variable of the process that has such a name would pass for a client's field.
     cdef dict environ = {key: value for key, value in os_environ.items() if not key.startswith("HTTP_")}
     environ.update(USUAL)
+    if not os_environ:
+        environ["CONTENT_TYPE"] = ""    # not the original's ways
     environ.update(base)
     environ.update({"SERVER_SOFTWARE": software, "wsgi.errors": errors, "wsgi.multithread": multithread,
                     "wsgi.multiprocess": multiprocess, "wsgi.url_scheme": wsgiref.util.guess_scheme(environ),
@@ -280,6 +283,8 @@ cdef int set_fields(dict environ, Connection conn, HandlerInfo info) except -1:
         if (role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not info.gateway_underscores
                 or role == ROLE_ROOT and not info.gateway_root):
             continue
+        if role == ROLE_CODING and conn.rules.decode:
+            continue    # wsgi.input has no coding any more, and who decodes again finds none
         value = value_of(name, head + field.value.off, field.value.len)
         if role == ROLE_TYPE:
             if not typed:

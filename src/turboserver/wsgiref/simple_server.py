@@ -202,6 +202,7 @@ if accelerated:
             """The original's environ, but for a target with an authority, of which the path
             counts (RFC 9112, 3.2.2), and for the header fields."""
             environ = super().get_environ()
+            environ["wsgi.input_terminated"] = True
             found = _AUTHORITY.match(self.path)
             if found:
                 path, _, environ["QUERY_STRING"] = self.path[found.end():].partition("?")
@@ -219,6 +220,8 @@ if accelerated:
             for key, name, value in fields:
                 if key in environ or "_" in name and not self.turbo_underscores:
                     continue    # the latter, and CONTENT_TYPE and its like
+                if key == "TRANSFER_ENCODING" and self.turbo_decode_chunked:
+                    continue    # wsgi.input has no coding any more
                 key, value = "HTTP_" + key, value.strip(" \t")
                 if key in base:
                     environ.setdefault(key, base[key])
