@@ -430,3 +430,38 @@ def test_a_silent_client_does_not_hold_up_accepting_and_is_given_up(capsys):
         server.shutdown()
         thread.join(20)
     assert "Traceback" not in capsys.readouterr().err
+
+
+# -- the processes that a program starts ------------------------------------------
+
+PARENT = """
+import os, subprocess, sys
+print(subprocess.run([sys.executable, "child.py"], capture_output=True, text=True).stdout.split())
+print("PYTHONPATH" in os.environ and os.environ["PYTHONPATH"].endswith("mine"))
+"""
+CHILD = "import http.server, sys; print(http.server.HTTPServer.__module__, 'marked' in sys.modules)"
+
+
+@native
+@pytest.mark.parametrize("customised", (False, True))
+def test_children_have_our_classes(tmp_path, customised):
+    """As those of Django's reloader, which makes its child's command from sys.argv."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "mine").mkdir()
+    if customised:
+        (tmp_path / "mine" / "marked.py").write_text("")
+        (tmp_path / "mine" / "sitecustomize.py").write_text("import marked")
+    path = os.pathsep.join((ROOT, str(tmp_path / "mine")))
+    done = subprocess.run([sys.executable, "-m", "turboserver", "run", "parent.py"], capture_output=True, text=True,
+                          timeout=60, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout.splitlines() == [f"['turboserver.http.server', '{customised}']", "True"], done.stderr
+
+
+@native
+def test_children_of_another_installation_are_left_alone(tmp_path):
+    folder = os.path.join(ROOT, "turboserver", "_children")
+    for prefix, module in ((sys.prefix, "turboserver.http.server"), ("/elsewhere", "http.server")):
+        done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join((folder, ROOT)), "TURBOSERVER_RUN": prefix})
+        assert done.stdout.split() == [module, "False"], done.stderr

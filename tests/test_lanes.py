@@ -261,7 +261,7 @@ def test_wsgi_handler():
     (lambda *a: None, "handler"), (http.server.BaseHTTPRequestHandler, "handler"), (ts.StreamRequestHandler, "handler"),
     (None, "handler"), (functools.partial(Base, None), "functools.partial"),
     (functools.partial(lambda *a: None), "handler"), (object(), "handler"),
-], ids=repr)
+], ids=["function", "original", "stream handler", "none", "bound by position", "bound function", "no class"])
 def test_other_handlers_block(what, name):
     decision = decide(th.HTTPServer, what or None)
     assert decision.lane == BLOCKING and names(decision) == {name}

@@ -47,7 +47,6 @@ cdef enum Role:
     ROLE_TYPE
     ROLE_LENGTH
     ROLE_HOST
-    ROLE_CODING
     ROLE_LEFT_OUT       # is a variable of the request's or the server's own
 
 cdef enum:
@@ -88,7 +87,7 @@ cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
     elif text in VARIABLES:
         name.role = ROLE_LEFT_OUT
     else:
-        name.role = (ROLE_HOST if text == "HOST" else ROLE_CODING if text == "TRANSFER_ENCODING" else ROLE_FIELD)
+        name.role = ROLE_HOST if text == "HOST" else ROLE_FIELD
     if doubtful:    # also for one that would only be the same as Content-Type
         if name.role == ROLE_FIELD:
             name.role = ROLE_DOUBTFUL
@@ -283,8 +282,6 @@ cdef int set_fields(dict environ, Connection conn, HandlerInfo info) except -1:
         if (role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not info.gateway_underscores
                 or role == ROLE_ROOT and not info.gateway_root):
             continue
-        if role == ROLE_CODING and conn.rules.decode:
-            continue    # wsgi.input has no coding any more, and who decodes again finds none
         value = value_of(name, head + field.value.off, field.value.len)
         if role == ROLE_TYPE:
             if not typed:

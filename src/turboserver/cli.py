@@ -125,11 +125,21 @@ def _run(arguments):
 
     from turboserver import install
     install()
+    _hand_on()
     try:
         _execute(*_guarded(prepare, given, rest))
     except _Refused as refusal:
         return _refuse(*refusal.args)
     return 0
+
+
+def _hand_on():
+    """Python processes that the program starts, as reloaders do, get our classes as well."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_children")
+    before = os.environ.get("PYTHONPATH")
+    if not before or folder not in before.split(os.pathsep):
+        os.environ["PYTHONPATH"] = folder + (os.pathsep + before if before else "")
+    os.environ["TURBOSERVER_RUN"] = sys.prefix
 
 
 def _guarded(prepare, given, rest):

@@ -220,8 +220,6 @@ if accelerated:
             for key, name, value in fields:
                 if key in environ or "_" in name and not self.turbo_underscores:
                     continue    # the latter, and CONTENT_TYPE and its like
-                if key == "TRANSFER_ENCODING" and self.turbo_decode_chunked:
-                    continue    # wsgi.input has no coding any more
                 key, value = "HTTP_" + key, value.strip(" \t")
                 if key in base:
                     environ.setdefault(key, base[key])
