@@ -28,6 +28,9 @@ from turboserver import accelerated
 from turboserver.http.server import _name_without_asking
 from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHandler, WSGIServer
 
+if accelerated:
+    from turboserver._socket_channel import IDLE_ALL, IDLE_STAYS
+
 from .application import load
 
 __all__ = ["Options", "Serving", "serve", "wrap"]
@@ -95,7 +98,7 @@ class _Adopting:
         # The end of serve_forever() would make self.socket blocking, and with it all that share it:
         # another process would then wait in accept() for a connection that a third one has taken.
         self._shared, self.socket = self.socket, self.socket.dup()
-        self._turbo_ask_to_stop()
+        self._turbo_ask_to_stop(IDLE_STAYS)
 
     def finish(self, end):
         """After serve_forever(), in its thread: answer what has been read, until `end` (time.monotonic())."""
@@ -105,7 +108,7 @@ class _Adopting:
         self.socket.close()
         if accelerated:
             self._await_requests(min(end, time.monotonic() + _LAME_DUCK_SECONDS))
-            self._turbo_end_idle()
+            self._turbo_drain(IDLE_ALL)
             self._turbo_finish(max(0.0, end - time.monotonic()))
         self.server_close()
 

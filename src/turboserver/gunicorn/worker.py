@@ -23,6 +23,12 @@ import gunicorn
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker as BaseWorker
 
+from turboserver import accelerated
+
+if not accelerated:
+    raise ImportError("turboserver.gunicorn needs turboserver's native engine, which this Python has not")
+
+from turboserver._socket_channel import IDLE_ALL, IDLE_STAYS
 from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHandler
 
 from . import requests, settings
@@ -141,7 +147,7 @@ class Worker(BaseWorker):
         end = time.monotonic() + self.cfg.graceful_timeout
         linger = min(end, time.monotonic() + LINGER)
         for server in self._servers:
-            server._turbo_ask_to_stop()
+            server._turbo_ask_to_stop(IDLE_STAYS)
         for thread in self._threads:
             while thread.is_alive() and time.monotonic() < end:
                 self.notify()
@@ -153,7 +159,7 @@ class Worker(BaseWorker):
             self.notify()
             self._wait(LOOK)
         for server in self._servers:
-            server._turbo_end_idle()
+            server._turbo_drain(IDLE_ALL)
         while time.monotonic() < end and self._connections():
             for server in self._servers:
                 self.notify()
