@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -201,10 +202,28 @@ ssize_t ts_send2(int fd, const void *a, size_t alen, const void *b, size_t blen)
 }
 
 #if LINUX_CALLS
+/* sendfile() has no MSG_NOSIGNAL: a SIGPIPE of its own is taken off again, where the
+ * program would have got it. */
 static ssize_t send_file(int fd, int file, int64_t offset, size_t len)
 {
+    const struct timespec now = {0, 0};
+    sigset_t broken, old;
     off_t at = offset;
-    return sendfile(fd, file, &at, len);
+    ssize_t n;
+
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    if (pthread_sigmask(SIG_BLOCK, &broken, &old) != 0)
+        sigfillset(&old);
+    n = sendfile(fd, file, &at, len);
+    if (!sigismember(&old, SIGPIPE)) {
+        int error = errno;
+        if (n < 0 && error == EPIPE)
+            sigtimedwait(&broken, NULL, &now);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        errno = error;
+    }
+    return n;
 }
 #elif defined(__APPLE__)
 static ssize_t send_file(int fd, int file, int64_t offset, size_t len)

@@ -449,6 +449,48 @@ static void test_datagrams(void)
     close(s[1]);
 }
 
+static void test_send_file(void)
+{
+    char name[] = "/tmp/ts-test-XXXXXX", got[64];
+    int file = mkstemp(name), s[2], pipes[2];
+    ssize_t n;
+
+    CHECK(file >= 0 && unlink(name) == 0);
+    CHECK(write(file, "0123456789", 10) == 10);
+    CHECK(ts_file_size(file) == 10);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    n = ts_send_file(s[0], file, 3, 4);
+#ifdef TS_PORTABLE
+    CHECK(n == -ENOSYS);
+#else
+    CHECK(n == 4 && recv(s[1], got, sizeof got, 0) == 4 && memcmp(got, "3456", 4) == 0);
+    CHECK(ts_send_file(s[0], file, 8, 100) == 2); /* no more than there is */
+    CHECK(recv(s[1], got, sizeof got, 0) == 2 && memcmp(got, "89", 2) == 0);
+    CHECK(ts_send_file(s[0], file, 10, 5) == 0); /* its end */
+    CHECK(lseek(file, 0, SEEK_CUR) == 10);       /* where it was */
+
+    /* A peer that does not read: never waited for, also on a blocking descriptor. */
+    CHECK(ftruncate(file, 16 << 20) == 0);
+    int64_t at = 0;
+    while ((n = ts_send_file(s[0], file, at, (16 << 20) - (size_t)at)) > 0)
+        at += n;
+    CHECK(n == -EAGAIN && at < 16 << 20);
+    CHECK(is_blocking(s[0])); /* as before */
+
+    close(s[1]);
+    signal(SIGPIPE, SIG_DFL); /* what programs set; it would end this one */
+    CHECK(ts_send_file(s[0], file, 0, 10) == -EPIPE);
+    CHECK(ts_send_file(s[0], -1, 0, 10) == -EBADF);
+#endif
+    close(s[0]);
+    CHECK(ts_send_file(s[0], file, 0, 10) == -EBADF);
+    CHECK(pipe(pipes) == 0);
+    CHECK(ts_file_size(pipes[0]) == -1 && ts_file_size(-1) == -1);
+    close(pipes[0]);
+    close(pipes[1]);
+    close(file);
+}
+
 int main(void)
 {
     test_accept();
@@ -460,6 +502,7 @@ int main(void)
     test_woken_by_another_thread();
     test_addr_text();
     test_datagrams();
+    test_send_file();
     puts("sock: ok");
     return 0;
 }
