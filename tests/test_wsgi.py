@@ -124,6 +124,19 @@ def test_multithread(server_class, handler_class, multithread):
         assert request(server)[1] == repr(multithread).encode()
 
 
+@pytest.mark.skipif(not hasattr(socketserver, "ForkingMixIn"), reason="no fork() here")
+@pytest.mark.parametrize("mixin", [socketserver.ForkingMixIn, getattr(ts, "ForkingMixIn", None)], ids=["original", "ours"])
+def test_multiprocess(mixin):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [repr((environ["wsgi.multithread"], environ["wsgi.multiprocess"])).encode()]
+
+    with serving(app, type("Forking", (mixin, ours.WSGIServer), {})) as server:
+        assert request(server)[1] == b"(False, True)"
+    with serving(app, type("Several", (ours.WSGIServer,), {"turbo_multiprocess": True})) as server:
+        assert request(server)[1] == b"(False, True)"
+
+
 def test_threads_answer_while_one_waits():
     release, entered = threading.Event(), threading.Event()
 

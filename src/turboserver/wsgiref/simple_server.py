@@ -118,6 +118,11 @@ _ORIGINAL_THREADING = next((cls for cls in ThreadingMixIn.__mro__ if cls.__modul
                            _socketserver.ThreadingMixIn)
 
 
+_ORIGINAL_FORKING = getattr(_socketserver, "ForkingMixIn", None)
+_ORIGINAL_FORKING = _ORIGINAL_FORKING and next(
+    cls for cls in _ORIGINAL_FORKING.__mro__ if cls.__module__ == "socketserver")
+
+
 def respond(handler):
     """Run the server's application for the request that `handler` has parsed."""
     # A program may have put its own ServerHandler here or into the original module.
@@ -127,7 +132,8 @@ def respond(handler):
     server = handler.server
     gateway = make(handler.rfile, handler.wfile, handler.get_stderr(), handler.get_environ(),
                    multithread=isinstance(server, _ORIGINAL_THREADING),
-                   multiprocess=getattr(server, "turbo_multiprocess", False))
+                   multiprocess=(getattr(server, "turbo_multiprocess", False)
+                                 or _ORIGINAL_FORKING is not None and isinstance(server, _ORIGINAL_FORKING)))
     gateway.request_handler = handler       # it logs through it
     gateway.turbo_began = time.monotonic()
     if not getattr(handler, "turbo_os_environ", True):
@@ -154,8 +160,8 @@ if accelerated:
     class WSGIServer(HTTPServer, _original.WSGIServer):
         """An HTTPServer for one WSGI application; see set_app.
 
-        Class attributes added: turbo_multiprocess (bool) is wsgi.multiprocess.
-        turbo_access_log, if it is not None, is called after each answer, in place of the
+        Class attributes added, which are looked at when serving begins: turbo_multiprocess
+        (bool) is wsgi.multiprocess. turbo_access_log, if it is not None, is called after each answer, in place of the
         handler's log_request(), with the environ (dict), the status (str), the octets of the
         body that were sent (int) and the time it took in seconds (float).
         turbo_error_log, if it is not None, is called for an exception that the application
