@@ -56,6 +56,8 @@ class Deployed:
         environment = {key: value for key, value in os.environ.items()
                        if key not in ("FORWARDED_ALLOW_IPS", "LISTEN_PID", "LISTEN_FDS")}
         environment.update(environ or {}, PYTHONDONTWRITEBYTECODE="1")
+        # Whatever the tests run under (nohup ignores it).
+        options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "turboserver", "wsgi", *arguments], cwd=cwd, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, **options)

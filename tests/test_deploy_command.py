@@ -306,6 +306,21 @@ def test_what_is_under_way_is_answered(folder, number, threads):
         assert server.wait() == 0
 
 
+def test_nohup(folder):
+    """Where SIGHUP was ignored before, it is so all the time."""
+    with deployed("site_app:app", "-p", "0", cwd=folder,
+                  preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as server:
+        server.ready()
+        with Client(server.addresses[0]) as client:
+            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until((folder / "go.entered").exists, "the application")
+            server.send(signal.SIGHUP)
+            (folder / "go").touch()
+            assert client.read().body == b"waited"
+        assert fetch(server.addresses[0]).body == b"ok"
+        assert server.stop() == 0
+
+
 @native
 @pytest.mark.parametrize("lane", ["blocking", "compatible"])
 def test_in_the_other_lanes_too(folder, lane):

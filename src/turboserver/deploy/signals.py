@@ -55,8 +55,9 @@ class Signals:
         return [number for number in came if number in self._usual], set(ready)
 
     def end_at_once(self, numbers):
-        """Until note_only(), these raise Stopped where they interrupt: nothing is served yet."""
-        for number in numbers:
+        """Until note_only(), those of these that were taken over raise Stopped where they interrupt: nothing
+        is served yet."""
+        for number in self._usual.keys() & set(numbers):
             signal.signal(number, _raise_stopped)
 
     def note_only(self):
