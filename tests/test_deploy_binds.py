@@ -1,5 +1,6 @@
 """turboserver.deploy.binds: addresses, the sockets behind them, and one line for each that cannot be had."""
 import os
+import signal
 import socket
 import stat
 
@@ -7,6 +8,7 @@ import pytest
 
 from turboserver.deploy import binds
 from turboserver.deploy.binds import Bind, BindError
+from turboserver.deploy.signals import WORKER, Signals, Stopped
 
 
 def opened(*texts, **options):
@@ -181,6 +183,35 @@ def test_a_child_process_does_not_remove_it(tmp_path):
             os._exit(0)
         os.waitpid(pid, 0)
         assert os.path.exists(path)
+
+
+@pytest.mark.parametrize("method", ["bind", "listen", "setblocking"])
+def test_a_signal_meanwhile_leaves_no_file(tmp_path, monkeypatch, method):
+    """Right after each step of making the socket, and another one while that is cleared up."""
+    path = str(tmp_path / "s")
+    came = []
+
+    class Socket(socket.socket):
+        def close(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().close()
+
+    def interrupted(self, *arguments):
+        getattr(super(Socket, self), method)(*arguments)
+        came.append(os.path.exists(path))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    setattr(Socket, method, interrupted)
+    signals = Signals(WORKER)
+    try:
+        signals.end_at_once([signal.SIGTERM])
+        monkeypatch.setattr(binds.socket, "socket", Socket)
+        monkeypatch.setattr(binds, "_remove_stale", lambda bind, path: None)     # which makes a socket, too
+        with pytest.raises(Stopped), opened(f"unix:{path}"):
+            pass
+    finally:
+        signals.close()
+    assert came == [True] and not os.path.exists(path)
 
 
 def test_unix_paths_that_cannot_be(tmp_path):

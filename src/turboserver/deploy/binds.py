@@ -17,6 +17,7 @@ import stat
 from collections import namedtuple
 
 from . import DeployError
+from .signals import signals_wait
 
 __all__ = ["Bind", "BindError", "Listener", "opened", "parse", "passed_by_systemd"]
 
@@ -71,8 +72,13 @@ class Listener:
     url: what a person clicks on, or the Unix socket's name.
     """
 
-    def __init__(self, bind, sockets, made=None):
-        self.bind, self.sockets, self._made, self._pid = bind, sockets, made, os.getpid()
+    def __init__(self, bind, sockets):
+        self.bind, self.sockets, self._made, self._pid = bind, sockets, None, os.getpid()
+
+    def has_made(self, path):
+        """The file of that name came with the socket, and goes with it."""
+        found = os.lstat(path)
+        self._made = path, (found.st_dev, found.st_ino)
 
     def socket_for(self, worker):
         """The socket of the worker of that number (0 and up)."""
@@ -114,20 +120,22 @@ def opened(binds, workers=1, reuse_port=False):
     listeners = []
     try:
         for bind in binds:
-            listeners.append(_open(bind, workers if reuse_port else 1))
+            _open(bind, workers if reuse_port else 1, listeners)
         yield listeners
     finally:
         for listener in listeners:
             listener.close()
 
 
-def _open(bind, count):
+def _open(bind, count, listeners):
+    """Append to `listeners`, which are closed whatever happens."""
     try:
         if bind.kind == "fd":
-            return Listener(bind, [_adopt(bind)])
-        if bind.kind == "unix":
-            return _open_unix(bind)
-        return _open_tcp(bind, count)
+            listeners.append(Listener(bind, [_adopt(bind)]))
+        elif bind.kind == "unix":
+            _open_unix(bind, listeners)
+        else:
+            listeners.append(_open_tcp(bind, count))
     except OSError as error:
         raise BindError(_complaint(bind, error)) from error
 
@@ -177,25 +185,26 @@ def bind_name(host, port):
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _open_unix(bind):
+def _open_unix(bind, listeners):
     path = bind.value
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made = None
+    listener = Listener(bind, [sock])
+    listeners.append(listener)
     try:
-        if not path.startswith("\0"):
+        if path.startswith("\0"):
+            sock.bind(path)
+        else:
             _remove_stale(bind, path)
-        sock.bind(path)
-        if not path.startswith("\0"):
-            found = os.lstat(path)
-            made = path, (found.st_dev, found.st_ino)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, OSError) and error.errno is None:      # Python's own: too long for sun_path
+            # One that ends the process between the two would leave the file behind.
+            with signals_wait():
+                sock.bind(path)
+                listener.has_made(path)
+    except OSError as error:
+        if error.errno is None:      # Python's own: too long for sun_path
             raise BindError(f"cannot listen on {bind.text}: the path is too long for a Unix socket") from error
         raise
-    return Listener(bind, [sock], made)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
 
 
 def _remove_stale(bind, path):

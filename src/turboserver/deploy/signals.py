@@ -10,12 +10,13 @@ not end when it is told to.
 For the main thread. What may not live here: what a signal means.
 """
 
+import contextlib
 import os
 import select
 import signal
 import threading
 
-__all__ = ["MASTER", "WORKER", "Signals", "Stopped"]
+__all__ = ["MASTER", "WORKER", "Signals", "Stopped", "signals_wait"]
 
 # What a process that serves may be told, and what its master hears beside that.
 WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -55,10 +56,14 @@ class Signals:
         return [number for number in came if number in self._usual], set(ready)
 
     def end_at_once(self, numbers):
-        """Until note_only(), those of these that were taken over raise Stopped where they interrupt: nothing
-        is served yet."""
+        """Until note_only(), the first of these that comes, if it was taken over, raises Stopped where it
+        interrupts: nothing is served yet."""
+        def raise_stopped(number, frame):
+            self.note_only()        # another one does not interrupt what clears up
+            raise Stopped(0)
+
         for number in self._usual.keys() & set(numbers):
-            signal.signal(number, _raise_stopped)
+            signal.signal(number, raise_stopped)
 
     def note_only(self):
         """The end of end_at_once()."""
@@ -75,6 +80,18 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         os.close(self._reader)
         os.close(self._writer)
+
+
+@contextlib.contextmanager
+def signals_wait():
+    """What is done in here is done as a whole; it is to be short."""
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # What came before may raise out of this call.
+        signal.pthread_sigmask(signal.SIG_BLOCK, MASTER)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
 
 
 _in_use = []        # the Signals of this process, one at the most
@@ -102,8 +119,4 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 def _heard(number, frame):
     """Makes the interpreter write the number into the pipe; SIG_IGN would not."""
-
-
-def _raise_stopped(number, frame):
-    raise Stopped(0)
 
