@@ -17,8 +17,10 @@ static size_t follow(struct ts_body *body, const char *data, size_t len,
         case TS_CHUNK_BAD:
             body->kind = TS_BODY_BAD;
             break;
-        case TS_CHUNK_MORE:
         case TS_CHUNK_DATA:
+            body->content += piece.len;
+            break;
+        case TS_CHUNK_MORE:
             break;
         }
         at += used;

@@ -34,6 +34,7 @@ struct ts_body {
     uint8_t kind; /* enum ts_body_kind */
     bool decode;
     int64_t left; /* LENGTH; OPAQUE: whether it is no request that comes next */
+    int64_t content; /* CHUNKED, and when that has ended: octets of content so far */
     struct ts_chunked chunked;
 };
 
@@ -44,6 +45,7 @@ static inline void ts_body_begin(struct ts_body *body, enum ts_body_kind kind,
                                                                  : kind);
     body->decode = false;
     body->left = length;
+    body->content = 0;
     if (kind == TS_BODY_CHUNKED)
         ts_chunked_init(&body->chunked);
 }

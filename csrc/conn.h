@@ -94,6 +94,8 @@ struct ts_conn {
     bool blank;          /* an empty line before the request was passed over */
     uint32_t skip_budget; /* octets DISCARD and LINGER may still read */
     uint32_t looked;      /* BODY: octets of head and body looked at */
+    int64_t content;      /* of a chunked request: octets of its decoded body, which is
+                             here; -1: it is not, or is more than is awaited */
     uint32_t untaken;     /* of the answer, at the last look */
     uint32_t offered;     /* FLUSH: what was left of it when the kernel was last full */
     struct ts_body body;

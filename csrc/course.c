@@ -226,11 +226,18 @@ static enum awaited await_chunked(const struct ts_rules *rules, struct ts_conn *
     if (c->phase != TS_PHASE_BODY) {
         ts_body_begin(&c->body, TS_BODY_CHUNKED, 0);
         c->looked = c->req->head_len;
+        c->content = -1;
     }
     c->looked += (uint32_t)ts_body_skip(&c->body, c->in.data + c->in.head + c->looked,
                                         all - c->looked, &rules->chunks);
-    if (c->body.kind != TS_BODY_CHUNKED)
-        return ts_body_done(&c->body) ? IS_THERE : IS_BAD;
+    if (ts_body_done(&c->body)) {
+        /* By its size alone, not by how much happened to come at once. */
+        if (c->looked - c->req->head_len <= TS_SMALL_BODY)
+            c->content = c->body.content;
+        return IS_THERE;
+    }
+    if (c->body.kind == TS_BODY_BAD)
+        return IS_BAD;
     return body_octets(c) < TS_SMALL_BODY ? IS_AWAITED : IS_STREAMED;
 }
 

@@ -100,6 +100,82 @@ def test_reading_in_any_order(kind):
     assert found == [list(script(seed, io.BytesIO(BODY))) for seed in seeds]
 
 
+def of_size(raw):
+    """(content, chunked body of `raw` octets)."""
+    rest = raw - len(chunked(b"one", b""))
+    size = next(size for size in range(rest, 0, -1) if len(b"%x\r\n" % size) + size + 2 == rest)
+    return b"one" + b"x" * size, chunked(b"one", b"x" * size)
+
+
+# The longest that is awaited, and one octet more; the last one fills many a buffer.
+CHUNKED = {"none": (b"", chunked()), "one octet": (b"x", chunked(b"x")),
+           "extensions and trailers": (b"abcde", chunked(b"abc", b"de", extension=b";a=b", trailers=b"X-Trailer: z\r\n")),
+           "a page": of_size(4096), "64 KiB": of_size(65536), "more": of_size(65537), "far more": of_size(300_000)}
+
+
+@gateways()
+@pytest.mark.parametrize("lane", ("auto", "blocking"))
+@pytest.mark.parametrize("late", (False, True), ids=("at once", "in parts"))
+def test_length_of_a_chunked_body(kind, lane, late, monkeypatch):
+    """Input and Error Streams; RFC 9112, 7.1.3: a decoded body of up to 64 KiB has a Content-Length and no coding any
+    more, for applications that go by CONTENT_LENGTH; a longer one is as it was sent, but decoded."""
+    monkeypatch.setenv("TURBOSERVER_LANE", lane)
+    seen = []
+
+    def app(environ, start_response):
+        data = environ["wsgi.input"].read()
+        if environ["PATH_INFO"] == "/chunked":
+            seen.append((environ["CONTENT_LENGTH"], environ.get("HTTP_TRANSFER_ENCODING"), data,
+                         environ["wsgi.input_terminated"]))
+        start_response("200 OK", [*TEXT])
+        return [b"ok"]
+
+    with serve(app, kind) as server:
+        for name, (content, body) in CHUNKED.items():
+            data = request("POST", "/chunked", [("Transfer-Encoding", "chunked")]) + body
+            if kind != "overridden" and lane == "auto":      # elsewhere it is the connection's only request
+                data = request() + data + request()
+            pieces = [data[:-2500], data[-2500:-3], data[-3:]] if late else [data]
+            assert exchange(server, None, pieces=pieces).endswith(b"ok"), name
+            known = len(body) <= 65536
+            assert seen.pop() == (str(len(content)) if known else "", None if known else "chunked", content, True), name
+            assert not seen
+
+
+@gateways()
+def test_a_chunked_body_that_is_not_decoded_has_no_length(kind):
+    """The same: with turbo_decode_chunked = False it is the application that decodes."""
+    seen = []
+
+    def app(environ, start_response):
+        seen.append((environ.get("CONTENT_LENGTH", ""), environ["HTTP_TRANSFER_ENCODING"], environ["wsgi.input"].read()))
+        start_response("200 OK", [*TEXT])
+        return [b"ok"]
+
+    with serve(app, kind, handler={"turbo_decode_chunked": False}) as server:
+        exchange(server, request("POST", headers=[("Transfer-Encoding", "chunked")]) + chunked(b"abc"))
+    assert seen == [("", "chunked", chunked(b"abc"))]
+
+
+@gateways()
+@pytest.mark.parametrize("body", (b"3\r\nabc\r\n", b"3\r\nabc\r\nnonsense\r\n"), ids=("cut off", "malformed"))
+def test_a_chunked_body_that_is_amiss_has_no_length(kind, body, monkeypatch):
+    """The same: what has no end has no length, and whatever reads it finds that out."""
+    monkeypatch.setenv("TURBOSERVER_LANE", "blocking")      # the event loop answers by itself
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ.get("CONTENT_LENGTH", ""))
+        environ["wsgi.input"].read()
+
+    with serve(app, kind) as server, connect(server) as sock:
+        sock.sendall(request("POST", headers=[("Transfer-Encoding", "chunked")]))
+        sock.sendall(body)
+        sock.shutdown(socket.SHUT_WR)
+        assert b" 400 " in read_until_eof(sock).splitlines()[0]
+    assert seen in ([], [""])
+
+
 @gateways()
 def test_readlines_with_a_hint(kind):
     """Input and Error Streams: "the hint argument to readlines() is optional for both caller and implementer"."""

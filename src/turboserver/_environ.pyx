@@ -47,6 +47,7 @@ cdef enum Role:
     ROLE_TYPE
     ROLE_LENGTH
     ROLE_HOST
+    ROLE_CODING         # Transfer-Encoding
     ROLE_LEFT_OUT       # is a variable of the request's or the server's own
 
 cdef enum:
@@ -88,6 +89,8 @@ cdef int describe(Name *name, const char *octets, uint32_t n) except -1:
         name.role = ROLE_LEFT_OUT
     else:
         name.role = ROLE_HOST if text == "HOST" else ROLE_FIELD
+    if text == "TRANSFER_ENCODING" and not doubtful:
+        name.role = ROLE_CODING
     if doubtful:    # also for one that would only be the same as Content-Type
         if name.role == ROLE_FIELD:
             name.role = ROLE_DOUBTFUL
@@ -281,6 +284,10 @@ cdef int set_fields(dict environ, Connection conn, HandlerInfo info) except -1:
             release(own.key)
         if (role == ROLE_LEFT_OUT or role == ROLE_DOUBTFUL and not info.gateway_underscores
                 or role == ROLE_ROOT and not info.gateway_root):
+            continue
+        if role == ROLE_CODING and req.chunked and conn.c.content >= 0 and conn.rules.decode:
+            # All of the body is here: it is one with a length, and was never coded.
+            PyDict_SetItem(environ, "CONTENT_LENGTH", str(conn.c.content))
             continue
         value = value_of(name, head + field.value.off, field.value.len)
         if role == ROLE_TYPE:

@@ -161,6 +161,7 @@ cdef extern from "body.h" nogil:
         uint8_t kind
         bint decode
         int64_t left
+        int64_t content
     void ts_body_begin(ts_body *body, ts_body_kind kind, int64_t length)
     bint ts_body_done(const ts_body *body)
     void ts_body_peek(ts_body *body, const char *data, size_t len,
@@ -212,6 +213,7 @@ cdef extern from "conn.h" nogil:
         bint linger
         bint abort "aborts"
         bint blank
+        int64_t content
         ts_body body
         ts_in input "in"
         ts_request *req
@@ -234,6 +236,7 @@ cdef extern from "reactor.h" nogil:
         TS_TASK_BROKEN
         TS_TASK_GONE
     const uint64_t TS_LINGER_NS
+    const uint32_t TS_SMALL_BODY
     struct ts_turn:
         pass
     struct ts_poller:

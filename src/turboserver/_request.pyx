@@ -115,6 +115,39 @@ def next_request(handler):
     return False
 
 
+def decoded_length(handler):
+    """Octets of content that the chunked body of the present request has (int), where rfile
+    decodes it. It is awaited up to 64 KiB, as the event loop does, and remains to be read.
+    None: it is longer, or something is amiss with it, which who reads will find; or there is
+    no such body."""
+    cdef RequestReader reader
+    cdef Channel channel
+    cdef ts_body ahead
+    cdef size_t looked = 0
+    rfile = getattr(handler, "rfile", None)
+    if type(rfile) is not RequestReader:
+        return None
+    reader = rfile
+    channel = reader.channel
+    if channel is None or channel.buffer == NULL or channel.body.kind != TS_BODY_CHUNKED or not channel.body.decode:
+        return None
+    if type(channel) is Connection and (<Connection>channel).continue_due:
+        return None     # it comes when the application reads
+    ahead = channel.body[0]
+    while True:
+        looked += ts_body_skip(&ahead, channel.buffer.data + channel.buffer.pos + looked,
+                               ts_in_unread(channel.buffer) - looked, &channel.rules.c.chunks)
+        if looked > TS_SMALL_BODY or ahead.kind == TS_BODY_BAD:
+            return None
+        if ahead.kind == TS_BODY_NONE:
+            return ahead.content
+        try:
+            if looked == TS_SMALL_BODY or reader.more() <= 0:
+                return None
+        except OSError:
+            return None
+
+
 # ---- a head in the engine's buffer ------------------------------------------------
 
 cdef bint is_last(ts_request *req):

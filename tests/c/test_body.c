@@ -52,6 +52,7 @@ struct outcome {
     enum ts_body_kind kind; /* in the end */
     size_t at;   /* octets of the stream that were passed over or taken */
     size_t len;  /* of those the reader got */
+    int64_t content; /* what the body itself has counted */
     bool skipped; /* some went by unread: then data is not all of it */
     char data[ROOM];
 };
@@ -127,6 +128,7 @@ static void feed(struct outcome *out, const struct ts_body *fresh, enum reader r
         }
     }
     out->kind = (enum ts_body_kind)body.kind;
+    out->content = body.content;
     CHECK(ts_body_done(&body) ==
           (out->kind == TS_BODY_NONE ||
            (out->kind == TS_BODY_OPAQUE && fresh->left == 0 && out->len == 0)));
@@ -254,6 +256,18 @@ static void test_bad(void)
 
 /* ---- chunked -------------------------------------------------------------- */
 
+/* Whoever reads it, and however it comes: so much content has gone by. */
+static void expect_content(const struct ts_body *body, const char *in, size_t content_len)
+{
+    static struct outcome out;
+
+    for (int reader = 0; reader < READERS; reader++)
+        for (size_t most = 0; most <= 9; most++) {
+            feed(&out, body, (enum reader)reader, in, strlen(in), 0, 0, most);
+            CHECK(out.content == (int64_t)content_len);
+        }
+}
+
 /* Raw and decoded; and not yet ended, of each length. */
 static void chunked(const char *text, const char *content)
 {
@@ -267,6 +281,8 @@ static void chunked(const char *text, const char *content)
     snprintf(in, sizeof in, "%s" NEXT, text);
     expect(&raw, in, strlen(in), TS_BODY_NONE, len, text, len);
     expect(&decoding, in, strlen(in), TS_BODY_NONE, len, content, strlen(content));
+    expect_content(&raw, in, strlen(content));
+    expect_content(&decoding, in, strlen(content));
     for (size_t some = 1; some < len; some += 1 + len / 20)
         expect(&raw, text, some, TS_BODY_CHUNKED, some, text, some);
     expect(&decoding, text, len - 1, TS_BODY_CHUNKED, len - 1, content, strlen(content));
@@ -346,7 +362,8 @@ static void test_mutations(void)
         for (int reader = 0; reader < READERS; reader++) {
             feed(&out, &body, (enum reader)reader, in, len, any((uint32_t)len), 0,
                  1 + any(9));
-            CHECK(out.kind == first.kind && out.at == first.at);
+            CHECK(out.kind == first.kind && out.at == first.at &&
+                  out.content == first.content);
             if (!out.skipped)
                 CHECK(out.len == first.len &&
                       memcmp(out.data, first.data, out.len) == 0);

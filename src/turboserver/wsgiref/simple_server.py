@@ -155,7 +155,7 @@ def _handle(self):
 if accelerated:
     from turboserver._gateway import register_server_handler
     from turboserver._handlers import register_get_app
-    from turboserver._request import next_request, refuse_body
+    from turboserver._request import decoded_length, next_request, refuse_body
 
     class WSGIServer(HTTPServer, _original.WSGIServer):
         """An HTTPServer for one WSGI application; see set_app.
@@ -206,7 +206,8 @@ if accelerated:
 
         def get_environ(self):
             """The original's environ, but for a target with an authority, of which the path
-            counts (RFC 9112, 3.2.2), and for the header fields."""
+            counts (RFC 9112, 3.2.2), for the header fields, and for the length of a chunked body
+            of up to 64 KiB, which is waited for."""
             environ = super().get_environ()
             environ["wsgi.input_terminated"] = True
             found = _AUTHORITY.match(self.path)
@@ -214,6 +215,10 @@ if accelerated:
                 path, _, environ["QUERY_STRING"] = self.path[found.end():].partition("?")
                 environ["PATH_INFO"] = urllib.parse.unquote(path or "/", "iso-8859-1")
             self._fields_into(environ)
+            length = decoded_length(self)
+            if length is not None:      # it is a body with a length, and was never coded
+                environ["CONTENT_LENGTH"] = str(length)
+                environ.pop("HTTP_TRANSFER_ENCODING", None)
             return environ
 
         def _fields_into(self, environ):
