@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 
-from support import DEADLINE, connect, fetch, wait_until
+from support import DEADLINE, Client, connect, fetch, wait_until
 
 #: An application for most tests: what a path of it does is told by its name.
 APPLICATION = '''
@@ -54,7 +54,7 @@ class Deployed:
 
     def __init__(self, *arguments, cwd, stdout=subprocess.DEVNULL, environ=None, **options):
         environment = {key: value for key, value in os.environ.items()
-                       if key not in ("FORWARDED_ALLOW_IPS", "LISTEN_PID", "LISTEN_FDS")}
+                       if key not in ("FORWARDED_ALLOW_IPS", "LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET")}
         environment.update(environ or {}, PYTHONDONTWRITEBYTECODE="1")
         # Whatever the tests run under (nohup ignores it).
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
@@ -136,3 +136,93 @@ def deployed(*arguments, **options):
         yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def under_way(server, folder, last=False):
+    """Within, the application is at work on a request; at the end it goes on, and the answer has to come. last: then
+    the connection has to end."""
+    with _entered(server, folder, "/wait", "go") as client:
+        yield
+        (folder / "go").touch()
+        assert client.read().body == b"waited"
+        assert not last or client.at_eof()
+
+
+@contextlib.contextmanager
+def hanging(server, folder):
+    """Within, the application is at work on a request, for ever."""
+    with _entered(server, folder, "/hang", "hang"):
+        yield
+
+
+@contextlib.contextmanager
+def _entered(server, folder, path, name):
+    with Client(server.addresses[0]) as client:
+        client.send(f"GET {path}?{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        wait_until((folder / f"{name}.entered").exists, "the application")
+        yield client
+
+
+# ---------------------------------------------------------------- with workers
+
+def pids(server, least):
+    """The workers that answer, at least so many."""
+    found = set()
+
+    def enough():
+        found.add(int(server.get("/pid")))
+        return len(found) >= least
+    wait_until(enough, f"{least} workers that answer")
+    return found
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A child of a master that died is somebody else's to bury.
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def children(pid):
+    """Linux: who was started by it and is not buried."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+class Load:
+    """Clients that ask for one path on a connection each, until stop(); `answers` and `failures`."""
+
+    def __init__(self, address, path="/version", clients=3):
+        self.address, self.path = address, path
+        self.answers, self.failures = [], []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def _run(self):
+        while not self._stop.is_set():
+            try:
+                self.answers.append(fetch(self.address, self.path).body.decode())
+            except (OSError, EOFError) as error:
+                self.failures.append(error)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *details):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+    def more(self, count=20):
+        """Wait for so many more answers."""
+        wanted = len(self.answers) + count
+        wait_until(lambda: len(self.answers) >= wanted, "answers")

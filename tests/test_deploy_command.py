@@ -11,7 +11,7 @@ import time
 import pytest
 
 import turboserver
-from deployed import APPLICATION, deployed
+from deployed import APPLICATION, deployed, hanging, under_way
 from support import Client, connect, fetch, read_until_eof, wait_until
 from turboserver import lanes
 from turboserver.deploy import command, serve
@@ -294,15 +294,10 @@ def test_the_log_is_opened_again(folder, workers):
 def test_what_is_under_way_is_answered(folder, number, threads):
     with deployed("site_app:app", "-p", "0", *threads, cwd=folder) as server:
         server.ready()
-        with Client(server.addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server, folder, last=True):
             server.send(number)
             if not threads:     # without, the one thread looks when the application has returned
                 server.wait_for_refusal()
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
-            assert client.at_eof()
         assert server.wait() == 0
 
 
@@ -311,12 +306,8 @@ def test_nohup(folder):
     with deployed("site_app:app", "-p", "0", cwd=folder,
                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as server:
         server.ready()
-        with Client(server.addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server, folder):
             server.send(signal.SIGHUP)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         assert fetch(server.addresses[0]).body == b"ok"
         assert server.stop() == 0
 
@@ -325,12 +316,8 @@ def test_nohup(folder):
 @pytest.mark.parametrize("lane", ["blocking", "compatible"])
 def test_in_the_other_lanes_too(folder, lane):
     with deployed("site_app:app", "-p", "0", cwd=folder, environ={lanes.LANE_VARIABLE: lane}) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server.ready(), folder):
             server.send(signal.SIGTERM)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         assert server.wait() == 0
 
 
@@ -361,9 +348,7 @@ def test_connections_without_a_request_end(folder):
 @pytest.mark.parametrize("threads", [[], ["--threads", "1"]], ids=["threads", "none"])
 def test_a_handler_that_hangs_does_not_keep_it(folder, threads):
     with deployed("site_app:app", "-p", "0", "--graceful-timeout", "0.2", *threads, cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "hang.entered").exists, "the application")
+        with hanging(server.ready(), folder):
             assert server.stop() == 0
 
 
@@ -378,9 +363,7 @@ def test_a_thread_of_the_application_does_not_keep_it(folder):
 
 def test_interrupted_twice_it_ends_at_once(folder):
     with deployed("site_app:app", "-p", "0", cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "hang.entered").exists, "the application")
+        with hanging(server.ready(), folder):
             server.send(signal.SIGINT)
             server.wait_for_refusal()
             assert server.stop(signal.SIGINT) == 0

@@ -5,81 +5,18 @@ import os
 import re
 import signal
 import socket
-import threading
 import time
 
 import pytest
 
-from deployed import APPLICATION, deployed
-from support import DEADLINE, Client, fetch, wait_until
+from deployed import APPLICATION, Load, children, deployed, gone, hanging, pids, under_way
+from support import wait_until
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "site_app.py").write_text(APPLICATION)
     return tmp_path
-
-
-def pids(server, least):
-    """The workers that answer, at least so many."""
-    found = set()
-
-    def enough():
-        found.add(int(server.get("/pid")))
-        return len(found) >= least
-    wait_until(enough, f"{least} workers that answer")
-    return found
-
-
-def gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # A child of a master that died is somebody else's to bury.
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
-
-
-def children(pid):
-    """Linux: who was started by it and is not buried."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
-
-
-class Load:
-    """Clients that ask for one path on a connection each, until stop(); `answers` and `failures`."""
-
-    def __init__(self, address, path="/version", clients=3):
-        self.address, self.path = address, path
-        self.answers, self.failures = [], []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def _run(self):
-        while not self._stop.is_set():
-            try:
-                self.answers.append(fetch(self.address, self.path).body.decode())
-            except (OSError, EOFError) as error:
-                self.failures.append(error)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *details):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(DEADLINE)
-
-    def more(self, count=20):
-        """Wait for so many more answers."""
-        wanted = len(self.answers) + count
-        wait_until(lambda: len(self.answers) >= wanted, "answers")
 
 
 SHARING = [pytest.param([], id="shared"),
@@ -181,21 +118,15 @@ def test_one_that_cannot_boot_later_is_tried_again(folder):
 
 def test_what_is_under_way_is_answered(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "2", cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server.ready(), folder):
             server.send(signal.SIGTERM)
             server.wait_for_refusal()
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         assert server.wait() == 0
 
 
 def test_a_handler_that_hangs_does_not_keep_them(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "1", "--graceful-timeout", "0.2", cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "hang.entered").exists, "the application")
+        with hanging(server.ready(), folder):
             assert server.stop() == 0
 
 
@@ -210,9 +141,7 @@ def test_a_worker_that_is_stopped_is_killed(folder):
 
 def test_interrupted_twice_they_end_at_once(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "1", cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /hang?hang HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "hang.entered").exists, "the application")
+        with hanging(server.ready(), folder):
             server.send(signal.SIGINT)
             server.wait_for_refusal()
             assert server.stop(signal.SIGINT) == 0
@@ -221,12 +150,8 @@ def test_interrupted_twice_they_end_at_once(folder):
 def test_a_terminals_interrupt_reaches_all_and_each_answers(folder):
     """Ctrl-C is for the whole process group; the workers leave it to the master."""
     with deployed("site_app:app", "-p", "0", "--workers", "2", cwd=folder, start_new_session=True) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server.ready(), folder):
             os.killpg(server.process.pid, signal.SIGINT)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         assert server.wait() == 0
         assert len(server.lines) == 1, server.lines
 
@@ -234,24 +159,16 @@ def test_a_terminals_interrupt_reaches_all_and_each_answers(folder):
 def test_workers_end_when_their_master_has_died(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "2", "--reuse-port", cwd=folder) as server:
         workers = pids(server.ready(), 2)
-        with Client(server.addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server, folder):
             server.send(signal.SIGKILL)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         wait_until(lambda: all(gone(pid) for pid in workers), "the end of the workers")
 
 
 def test_a_worker_told_to_end_by_somebody_else_drains_and_is_replaced(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "1", cwd=folder) as server:
         first = int(server.ready().get("/pid"))
-        with Client(server.addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server, folder):
             os.kill(first, signal.SIGTERM)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         assert int(server.get("/pid")) != first
         assert server.said(f"worker {first} ended with exit code 0; another one starts")
         assert server.stop() == 0
@@ -278,15 +195,11 @@ def test_reload_brings_new_code_and_loses_nothing(folder, sharing):
 
 def test_during_a_reload_what_is_under_way_is_answered(folder):
     with deployed("site_app:app", "-p", "0", "--workers", "1", cwd=folder) as server:
-        with Client(server.ready().addresses[0]) as client:
-            client.send(b"GET /wait?go HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((folder / "go.entered").exists, "the application")
+        with under_way(server.ready(), folder):
             old = int(server.get("/pid"))
             server.send(signal.SIGHUP)
             wait_until(lambda: server.said("reloaded"))
             wait_until(lambda: int(server.get("/pid")) != old)
-            (folder / "go").touch()
-            assert client.read().body == b"waited"
         wait_until(lambda: gone(old))
         assert server.stop() == 0
 
