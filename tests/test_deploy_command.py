@@ -56,6 +56,8 @@ def usage(capsys, *arguments):
     (["--root-path", "app"], "'app' is no path that begins with a slash"),
     (["--threads", "1", "-b", "a:1", "-b", "a:2"], "--threads 1 serves one address: each has a thread of its own"),
     (["--reuse-port"], "--reuse-port is for --workers"),
+    (["--max-requests", "0"], "argument --max-requests: '0' is no number of requests"),
+    (["--max-requests-jitter", "5"], "--max-requests-jitter is for --max-requests"),
     (["--reload-dir", "."], "--reload-dir is for --reload"),
 ], ids=lambda value: value[0] if isinstance(value, list) else None)
 def test_usage(capsys, arguments, message):

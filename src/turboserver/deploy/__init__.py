@@ -3,7 +3,7 @@
 The files in the order of the data: command.py (what is asked for), binds.py (sockets), workers.py (processes;
 reload.py watches files for it), serve.py (the servers of one process), application.py (the application),
 forwarded.py (what a proxy says of the client), access_log.py (what is written of each answer); signals.py is
-how processes hear signals. Pure Python; the engine is behind turboserver.wsgiref.simple_server.
+how processes hear signals, notify.py what a service manager hears of them. Pure Python; the engine is behind turboserver.wsgiref.simple_server.
 """
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 
 from . import DeployError, application, binds
+from .notify import Notifier
 from .signals import MASTER, WORKER, Signals
 
 __all__ = ["main"]
@@ -25,7 +26,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         asked = _binds(arguments)
-        options = _options(arguments)
+        options = _options(arguments, Notifier.from_environment())
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -39,7 +40,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="turboserver wsgi", description="Serve a WSGI application.",
         epilog="SIGTERM and SIGINT answer what has been read, then end. With --workers, SIGHUP has new workers import "
-               "the application anew. SIGUSR1 opens the access log again.")
+               "the application anew, SIGTTIN and SIGTTOU add a worker or take one away. SIGUSR1 opens the access log "
+               "again.")
     add = parser.add_argument
     add("application", metavar="MODULE:APP", type=_checked(application.parse),
         help="what to serve: package.module:name, or a factory: package.module:create_app()")
@@ -57,6 +59,10 @@ def _parser():
                                                           "(default: this process alone)")
     add("--reuse-port", action="store_true", help="a listening socket for each worker instead of one for all "
                                                   "(SO_REUSEPORT)")
+    add("--max-requests", metavar="N", type=_requests, help="replace a worker that has answered so many requests "
+                                                            "(without --workers: the one, which a master looks after)")
+    add("--max-requests-jitter", metavar="N", type=_requests, help="or up to so many more, so that not all are "
+                                                                   "replaced at once")
     add("--threads", metavar="MAX", type=_count, help="at most so many requests at a time for each address and "
                                                       "process; 1: the application never sees a second thread")
     add("--graceful-timeout", metavar="SECONDS", type=_seconds, default=30.0,
@@ -98,6 +104,12 @@ def _count(text):
     return int(text)
 
 
+def _requests(text):
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of requests")
+    return int(text)
+
+
 def _seconds(text):
     try:
         value = float(text)
@@ -124,12 +136,14 @@ def _binds(arguments):
         raise ValueError("--threads 1 serves one address: each has a thread of its own")
     if arguments.reuse_port and arguments.workers is None:
         raise ValueError("--reuse-port is for --workers")
+    if arguments.max_requests_jitter is not None and arguments.max_requests is None:
+        raise ValueError("--max-requests-jitter is for --max-requests")
     if arguments.reload_dir and not arguments.reload:
         raise ValueError("--reload-dir is for --reload")
     return asked
 
 
-def _options(arguments):
+def _options(arguments, notify):
     """A function that makes serve.Options, and opens the access log. Raises ValueError here, DeployError later."""
     from . import forwarded, root_path
     trust = None if arguments.forwarded_allow_ips is None else forwarded.Trust(arguments.forwarded_allow_ips)
@@ -150,7 +164,9 @@ def _options(arguments):
             target=arguments.application, threads=arguments.threads,
             multiprocess=(arguments.workers or 1) > 1,
             access_log=None if log is None else AccessLog(log, arguments.access_log_format),
-            trust=trust, fields=fields, root_path=below, graceful_timeout=arguments.graceful_timeout)
+            trust=trust, fields=fields, root_path=below, graceful_timeout=arguments.graceful_timeout,
+            max_requests=arguments.max_requests, max_requests_jitter=arguments.max_requests_jitter or 0,
+            notify=notify)
     return make
 
 
@@ -160,7 +176,7 @@ def _run(arguments, asked, make_options):
         from . import reload
         reload.check(folders)
     workers = arguments.workers or 1
-    alone = arguments.workers is None and not arguments.reload
+    alone = arguments.workers is None and arguments.max_requests is None and not arguments.reload
     numbers = WORKER if alone else MASTER
     if alone and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:     # nohup
         numbers = tuple(number for number in numbers if number != signal.SIGHUP)
@@ -169,7 +185,7 @@ def _run(arguments, asked, make_options):
     try:
         with binds.opened(asked, workers, arguments.reuse_port) as listeners:
             options = make_options()
-            announce = functools.partial(_announce, arguments, [listener.url for listener in listeners])
+            announce = functools.partial(_announce, arguments, [listener.url for listener in listeners], options.notify)
             if alone:
                 from .serve import serve
                 return serve([listener.socket_for(0) for listener in listeners], options, signals, ready=announce)
@@ -180,7 +196,8 @@ def _run(arguments, asked, make_options):
         signals.close()
 
 
-def _announce(arguments, urls):
+def _announce(arguments, urls, notify):
     workers = f"{arguments.workers} workers, " if arguments.workers else ""
-    print(f"turboserver: serving {arguments.application} on {', '.join(urls)} ({workers}pid {os.getpid()})",
-          file=sys.stderr, flush=True)
+    serving = f"serving {arguments.application} on {', '.join(urls)}"
+    print(f"turboserver: {serving} ({workers}pid {os.getpid()})", file=sys.stderr, flush=True)
+    notify.ready(serving)

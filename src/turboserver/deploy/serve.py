@@ -15,8 +15,10 @@ Two seconds after the graceful time-out the kernel ends the process (SIGALRM), s
 What may not live here: how many processes there are (workers.py).
 """
 
+import itertools
 import math
 import os
+import random
 import signal
 import socket
 import sys
@@ -51,6 +53,8 @@ class Options(types.SimpleNamespace):
     trust, fields       forwarded.Trust or None, and its fields
     root_path           str, "" for none
     graceful_timeout    seconds
+    max_requests        int or None: so many are enough; and up to max_requests_jitter (int) more
+    notify              notify.Notifier, for the process that was started
     """
 
 
@@ -128,6 +132,19 @@ class _Server(_Adopting, WSGIServer):
     """For applications that may not."""
 
 
+class _Counted:
+    """`application`, and enough() when it is called for the `most`th time. Any thread."""
+
+    def __init__(self, application, most, enough):
+        self._application, self._most, self._enough = application, most, enough
+        self._count = itertools.count(1)
+
+    def __call__(self, environ, start_response):
+        if next(self._count) == self._most:     # one step of the interpreter: no two threads get the same
+            self._enough()
+        return self._application(environ, start_response)
+
+
 def wrap(application, options):
     """`application` behind the middleware that `options` ask for."""
     if options.trust is not None:
@@ -176,16 +193,20 @@ class Serving:
         return self._running > 0
 
 
-def serve(sockets, options, signals, *, lifeline=None, ready=None):
+def serve(sockets, options, signals, *, lifeline=None, ready=None, enough=None):
     """Serve `sockets` until a signal says that it is enough.
 
     signals: Signals of this process. lifeline: a descriptor that is readable when the master has died, or
-    None without one. ready: called once requests are answered.
+    None without one. ready: called once requests are answered. enough: called, in any thread, with the last of
+    options.max_requests; the master is to end this process then, which goes on until it does.
     Returns the exit code. Raises ApplicationError, Stopped.
     """
     stops = (signal.SIGTERM,) if lifeline is not None else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     signals.end_at_once(stops)
     application = wrap(load(options.target), options)
+    if options.max_requests is not None:
+        most = options.max_requests + random.randint(0, options.max_requests_jitter)
+        application = _Counted(application, most, enough)
     signals.note_only()
 
     done_reader, done_writer = os.pipe()
@@ -209,6 +230,8 @@ def serve(sockets, options, signals, *, lifeline=None, ready=None):
             if lifeline in watched:
                 watched.remove(lifeline)
             _insist(options.graceful_timeout)
+            if lifeline is None:
+                options.notify.stopping()
             serving.stop(options.graceful_timeout)
     return 1 if serving.failed else 0
 

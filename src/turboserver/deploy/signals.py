@@ -20,7 +20,7 @@ __all__ = ["MASTER", "WORKER", "Signals", "Stopped", "signals_wait"]
 
 # What a process that serves may be told, and what its master hears beside that.
 WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-MASTER = (*WORKER, signal.SIGCHLD)
+MASTER = (*WORKER, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Stopped(SystemExit):

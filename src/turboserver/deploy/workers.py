@@ -10,9 +10,11 @@
 
     STARTING -> RUNNING <-> RELOADING; from each -> STOPPING -> end
 
-A worker is in one of three places: `current` (by slot), `coming` (by slot, while RELOADING), `leaving` (it was
-told to end, and when it will be killed). Only the master signals workers; a worker signals nobody: it writes
-"R" into a pipe of its own when it serves, or why it cannot, and the pipe's end is its own end. Between fork()
+A worker is in one of four places: `current` (by slot), `coming` (by slot, while RELOADING), `retiring` (it serves
+until the one that has taken its slot does), `leaving` (it was told to end, and when it will be killed). Only the
+master signals workers; a worker signals nobody: it writes "R" into a pipe of its own when it serves, or why it
+cannot, and "E" when it has answered enough (--max-requests). Then it retires. SIGTTIN and SIGTTOU change the
+number of slots; a slot with a listening socket of its own stays, for nobody else accepts from that. Between fork()
 and its own handlers all signals wait, so none meant for one is taken by the other. Each worker holds the reading
 end of a pipe nobody writes to, and whose end is the master's: then it drains.
 
@@ -25,6 +27,7 @@ The worker leaves the master's frames by an exception, and goes on where the mas
 What may not live here: serving (serve.py).
 """
 
+import contextlib
 import math
 import os
 import signal
@@ -60,6 +63,10 @@ class _Worker:
     def ready(self):
         return self.said[:1] == b"R"
 
+    @property
+    def has_enough(self):
+        return self.said[:2] == b"RE"
+
     def hear(self):
         """Read what it has said so far."""
         while not self.silent:
@@ -78,18 +85,18 @@ class _Worker:
 class Master:
     """Looks after `count` workers.
 
-    listeners: list of binds.Listener. options: serve.Options. signals: Signals(MASTER). announce(): told when the
-    first workers all serve.
+    listeners: list of binds.Listener. options: serve.Options. signals: Signals(MASTER). announce(): called when the
+    first workers all serve, then options.notify is told what becomes of them.
     watch: None, or a function(descriptor to write to, lifeline, signal mask) for a child that watches files.
     """
 
     def __init__(self, listeners, count, options, signals, announce, watch=None):
         self._listeners, self._count, self._options = listeners, count, options
         self._signals, self._announce, self._watch = signals, announce, watch
-        self._current, self._coming, self._leaving = {}, None, []
+        self._current, self._coming, self._retiring, self._leaving = {}, None, [], []
         self._due = dict.fromkeys(range(count), 0.0)        # when a slot that is empty is filled
         self._quick_deaths = 0
-        self._announced = self._stopping = False
+        self._announced = self._stopping = self._reloading = False
         self._code = 0
         self._told = None           # the last complaint, which is not repeated
         self._lifeline, self._alive = os.pipe()
@@ -127,7 +134,7 @@ class Master:
             os.close(fd)
 
     def _everybody(self):
-        return [*self._current.values(), *(self._coming or {}).values(), *self._leaving]
+        return [*self._current.values(), *(self._coming or {}).values(), *self._retiring, *self._leaving]
 
     def _descriptors(self):
         found = [worker.pipe for worker in self._everybody() if not worker.silent]
@@ -154,6 +161,8 @@ class Master:
                 self._options.access_log.reopen()       # for those that are still to come
             for worker in self._everybody():
                 worker.signal(signal.SIGUSR1)
+        elif number in (signal.SIGTTIN, signal.SIGTTOU) and not self._stopping:
+            self._change_count(1 if number == signal.SIGTTIN else -1)
 
     # -- workers come ----------------------------------------------------------
 
@@ -200,17 +209,15 @@ class Master:
             for sock in listener.sockets:
                 sock.close()
 
-        def ready():
-            os.write(pipe, b"R")
-            os.close(pipe)
+        def say(word):
+            with contextlib.suppress(BrokenPipeError):
+                os.write(pipe, word)
 
         try:
-            return serve(sockets, self._options, signals, lifeline=self._lifeline, ready=ready)
+            return serve(sockets, self._options, signals, lifeline=self._lifeline, ready=lambda: say(b"R"),
+                         enough=lambda: say(b"E"))
         except DeployError as error:
-            try:
-                os.write(pipe, str(error).encode("utf-8", "backslashreplace")[:4000])
-            except BrokenPipeError:
-                pass
+            say(str(error).encode("utf-8", "backslashreplace")[:4000])
             return 1
         finally:
             signals.close()
@@ -223,6 +230,12 @@ class Master:
             worker.signal(signal.SIGTERM)
             worker.kill_at = time.monotonic() + self._options.graceful_timeout + _KILL_SECONDS
             self._leaving.append(worker)
+
+    def _leave_retiring(self, over):
+        """Have those who retire end, where over(slot) is true."""
+        workers = [worker for worker in self._retiring if over(worker.slot)]
+        self._retiring = [worker for worker in self._retiring if worker not in workers]
+        self._leave(workers)
 
     def _kill_late(self, now):
         for worker in self._everybody():
@@ -240,6 +253,8 @@ class Master:
             os.close(worker.pipe)
             if worker in self._leaving:
                 self._leaving.remove(worker)
+            elif worker in self._retiring:
+                self._retiring.remove(worker)
             elif self._coming is not None and self._coming.get(worker.slot) is worker:
                 self._coming.pop(worker.slot)
                 self._give_up_reload(_last_words(worker, status))
@@ -279,11 +294,13 @@ class Master:
         if self._stopping:
             return
         self._stopping, self._code = True, code
+        self._options.notify.stopping()
         for listener in self._listeners:
             listener.close()
         workers = [*self._current.values(), *(self._coming or {}).values()]
         self._current, self._coming = {}, None
         self._leave(workers)
+        self._leave_retiring(lambda slot: True)
         if self._watcher is not None:
             os.kill(self._watcher, signal.SIGKILL)
 
@@ -295,6 +312,7 @@ class Master:
         if self._coming is not None:
             coming, self._coming = self._coming, None
             self._leave(coming.values())
+        self._options.notify.reloading()
         self._coming = {}
         try:
             for slot in range(self._count):
@@ -304,6 +322,7 @@ class Master:
 
     def _give_up_reload(self, reason):
         _tell(f"not reloaded: {reason}")
+        self._options.notify.ready(f"not reloaded: {reason}")
         coming, self._coming = self._coming, None
         self._leave(coming.values())
 
@@ -314,12 +333,50 @@ class Master:
         if self._coming and len(self._coming) == self._count and all(w.ready for w in self._coming.values()):
             old, self._current, self._coming = self._current, self._coming, None
             self._leave(old.values())
+            self._leave_retiring(lambda slot: True)
             self._forgive()
             _tell("reloaded")
-        if not self._announced and len(self._current) == self._count and all(
-                worker.ready for worker in self._current.values()):
-            self._announced = True
-            self._announce()
+            self._options.notify.ready(f"{_workers(self._count)}, reloaded")
+        for slot, worker in list(self._current.items()):
+            if worker.has_enough:
+                self._retire(slot)
+        self._leave_retiring(lambda slot: slot in self._current and self._current[slot].ready)
+        if len(self._current) == self._count and all(worker.ready for worker in self._current.values()):
+            if not self._announced:
+                self._announced = True
+                self._announce()
+            elif self._reloading:
+                self._options.notify.ready(f"{_workers(self._count)}, reloaded")
+            self._reloading = False
+
+    # -- more and fewer ----------------------------------------------------------
+
+    def _retire(self, slot):
+        """Have another worker for that slot, and this one until that serves."""
+        self._retiring.append(self._current.pop(slot))
+        self._due[slot] = 0.0
+
+    def _change_count(self, step):
+        """One worker more, or one fewer."""
+        slot = self._count if step > 0 else self._count - 1
+        if slot < max(len(listener.sockets) for listener in self._listeners):
+            _tell(f"no fewer than {_workers(self._count)}")
+            return
+        self._count += step
+        if step > 0:
+            if not self._options.multiprocess:      # the first one takes itself for the only one
+                self._options.multiprocess = True
+                if 0 in self._current:
+                    self._retire(0)
+            self._due[slot] = 0.0
+        else:
+            del self._due[slot]
+            self._leave([places.pop(slot) for places in (self._current, self._coming or {}) if slot in places])
+            self._leave_retiring(lambda other: other == slot)
+        if self._coming is not None:
+            self._reload()      # the first ones were as many as before
+        _tell(_workers(self._count))
+        self._options.notify.status(_workers(self._count))
 
     def _forgive(self):
         self._due = dict.fromkeys(range(self._count), 0.0)
@@ -354,8 +411,11 @@ class Master:
             pass            # SIGHUP
         if self._stopping:
             return
+        self._reloading = True
+        self._options.notify.reloading()
         old, self._current = self._current, {}
         self._leave(old.values())
+        self._leave_retiring(lambda slot: True)
         self._forgive()
         _tell("reloading")
 
@@ -391,6 +451,10 @@ def _last_words(worker, status):
     if worker.said and not worker.ready:
         return worker.said.decode("utf-8", "replace")
     return f"worker {worker.pid} {_manner(status)} before it served"
+
+
+def _workers(count):
+    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 def _tell(text):
