@@ -174,6 +174,24 @@ def test_a_worker_told_to_end_by_somebody_else_drains_and_is_replaced(folder):
         assert server.stop() == 0
 
 
+def test_the_shared_socket_stays_non_blocking(folder):
+    """Whoever ends: else another worker would wait in accept() for a connection that a third one has taken."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        number = sock.fileno()
+        with deployed("site_app:app", "-b", f"fd://{number}", "--workers", "2", cwd=folder, pass_fds=[number]) as server:
+            first = set(children(server.ready().process.pid))
+            assert not os.get_blocking(number)
+            for pid in first:
+                os.kill(pid, signal.SIGTERM)
+                wait_until(lambda: gone(pid))
+                assert not os.get_blocking(number)
+            wait_until(lambda: len(set(children(server.process.pid)) - first) == 2)
+            server.send(signal.SIGHUP)
+            wait_until(lambda: server.said("reloaded"))
+            assert server.get("/version") == "one" and server.stop() == 0
+            assert not os.get_blocking(number)
+
+
 # ---------------------------------------------------------------- reloading
 
 @pytest.mark.parametrize("sharing", SHARING)

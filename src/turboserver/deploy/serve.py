@@ -66,7 +66,8 @@ class Handler(WSGIRequestHandler):
 
 
 class _Adopting:
-    """A server over a socket that listens already, shared with other processes."""
+    """A server over a socket that listens already, shared with other processes. It is non-blocking and stays so
+    (binds.py): one of them would wait in accept() for a connection that another has taken."""
 
     allow_reuse_address = False
     # Who waits for handlers at the end is finish(); without the engine, server_close().
@@ -92,23 +93,16 @@ class _Adopting:
             self.turbo_max_threads = options.threads
         self.setup_environ()
         self.set_app(application)
-        self._shared = None
 
     def ask_to_stop(self):
         """End serve_forever(); answers say from now on that they are the last. Any thread."""
         if not accelerated:
             threading.Thread(target=self.shutdown, daemon=True).start()
-            return
-        # The end of serve_forever() would make self.socket blocking, and with it all that share it:
-        # another process would then wait in accept() for a connection that a third one has taken.
-        self._shared, self.socket = self.socket, self.socket.dup()
-        self._turbo_ask_to_stop(IDLE_STAYS)
+        else:
+            self._turbo_ask_to_stop(IDLE_STAYS)
 
     def finish(self, end):
         """After serve_forever(), in its thread: answer what has been read, until `end` (time.monotonic())."""
-        if self._shared is not None:
-            self._shared.setblocking(False)     # where it was asked to stop before it began
-            self._shared.close()
         self.socket.close()
         if accelerated:
             self._await_requests(min(end, time.monotonic() + _LAME_DUCK_SECONDS))
