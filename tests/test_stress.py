@@ -17,6 +17,7 @@ from stress import conversations
 
 SIZE = 150      # conversations of a case
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nConnection: close\r\nHost: h\r\n\r\n"
 
 
 @pytest.fixture(params=["epoll", "poll"])
@@ -66,6 +67,28 @@ def quiet(module, **members):
 def narrow(server):
     """Connections with little room in the kernel, so that answers have to wait."""
     server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+
+
+def narrow_reader(server, before=b""):
+    """A socket with little room in the kernel on this side as well, by which `before` and LAST were sent."""
+    sock = socket.socket()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.settimeout(support.DEADLINE)
+        sock.connect(server.server_address)
+        sock.sendall(before + LAST)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def readers_of_pieces(server, count, stack):
+    """So many narrow_reader() of a server whose handler is answer_in_pieces, each with its first octet read."""
+    socks = [stack.enter_context(narrow_reader(server)) for _ in range(count)]
+    for sock in socks:
+        assert sock.recv(1) == b"x"
+    return socks
 
 
 @pytest.mark.limit(120)
@@ -262,11 +285,7 @@ class TestWaiting:
                 handler = quiet(http_server, do_GET=lambda self: answer(self, b"x" * 50000))
                 server = make(http_server, handler, threaded)
                 server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-                with support.serving(server), socket.socket() as sock:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                    sock.settimeout(support.DEADLINE)
-                    sock.connect(server.server_address)
-                    sock.sendall(GET * (count - 1) + GET.replace(b"Host", b"Connection: close\r\nHost"))
+                with support.serving(server), narrow_reader(server, GET * (count - 1)) as sock:
                     time.sleep(0.1)
                     got = support.read_until_eof(sock)
                     assert (got.count(b"HTTP/1.1 200"), got.count(b"x")) == (count, 50000 * count)
@@ -277,8 +296,7 @@ class TestWaiting:
         for turn in range(10):
             server = make(http_server, quiet(http_server, do_GET=answer_in_pieces))
             narrow(server)
-            socks = [socket.socket() for _ in range(count)]
-            got, whole = dict.fromkeys(socks, 0), []
+            got, whole = {}, []
 
             def read_a_little():
                 ready = select.select(list(got), [], [], support.DEADLINE)[0]
@@ -289,39 +307,22 @@ class TestWaiting:
                     if not octets:
                         whole.append(got.pop(sock) == size)
 
-            try:
-                with support.serving(server):
-                    for sock in socks:
-                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                        sock.settimeout(support.DEADLINE)
-                        sock.connect(server.server_address)
-                        sock.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
-                    for sock in socks:
-                        assert sock.recv(1) == b"x"
-                    for _ in range(3 * turn):
-                        read_a_little()
-                    closer = threading.Thread(target=server.server_close)
-                    closer.start()
-                    while len(whole) < count:
-                        read_a_little()
-                    closer.join(support.DEADLINE)
-                assert whole == [True] * count
-            finally:
-                for sock in socks:
-                    sock.close()
+            with contextlib.ExitStack() as stack, support.serving(server):
+                got.update(dict.fromkeys(readers_of_pieces(server, count, stack), 0))
+                for _ in range(3 * turn):
+                    read_a_little()
+                closer = threading.Thread(target=server.server_close)
+                closer.start()
+                while len(whole) < count:
+                    read_a_little()
+                closer.join(support.DEADLINE)
+            assert whole == [True] * count
 
     def test_a_reader_that_does_not_read_holds_up_no_other_at_the_end(self, http_server):
         server = make(http_server, quiet(http_server, do_GET=answer_in_pieces))
         narrow(server)
         with contextlib.ExitStack() as stack, support.serving(server):
-            socks = [stack.enter_context(socket.socket()) for _ in range(6)]
-            for sock in socks:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                sock.settimeout(support.DEADLINE)
-                sock.connect(server.server_address)
-                sock.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
-            for sock in socks:
-                assert sock.recv(1) == b"x"
+            socks = readers_of_pieces(server, 6, stack)
             time.sleep(0.1)
             server.server_close()
             for sock in socks[1::2]:

@@ -18,7 +18,6 @@ What may not live here: how many processes there are (workers.py).
 import itertools
 import math
 import os
-import random
 import signal
 import socket
 import sys
@@ -199,6 +198,7 @@ def serve(sockets, options, signals, *, lifeline=None, ready=None, enough=None):
     signals.end_at_once(stops)
     application = wrap(load(options.target), options)
     if options.max_requests is not None:
+        import random       # few need it
         most = options.max_requests + random.randint(0, options.max_requests_jitter)
         application = _Counted(application, most, enough)
     signals.note_only()
