@@ -4,13 +4,16 @@
  *              on a slow one's entry (200 routes: about one in twenty) would be
  *              handed over for ever; with it, one in three hundred. The byte has
  *              room for it, as the counter needs four bits only.
- *   bits 0..3  counter: 0 nothing known; 1..4 suspect; 5..12 blocks.
+ *   bits 0..3  counter: 0 nothing known; 1..4 suspect; 5..12 blocks; 13..15 computes.
  *
  *   blocked            +4 (to 12)  0 -> 4 -> 8: two runs from nothing; one run
  *                                  from suspect, which is how a sleep shorter
  *                                  than a tick is learnt: slow, then measured
- *   slow, not blocked  -1, but never below 1: keep measuring
- *   fast               -1
+ *   slow, not blocked  -1; but from 1, where it was measured, to 13 -> 14 -> 15 -> 1:
+ *                      what computes for long is measured once in four runs, for that
+ *                      takes two system calls
+ *   fast               -1; from 13 and up to 1
+ *   blocked, from 13   as from 1
  *
  * So a route is taken to block as long as one run in five does. Known weakness:
  * identifiers with letters in the path (UUIDs) make each request a new route. */
@@ -22,8 +25,13 @@ enum {
     COUNTER_MASK = 0x0f,
     COUNTER_MAX = 12,
     BLOCKS_FROM = 5,
-    BLOCKED_STEP = 4
+    BLOCKED_STEP = 4,
+    SUSPECT = 1,
+    COMPUTES = 13, /* and up */
+    COMPUTES_LAST = 15
 };
+
+static bool blocks(unsigned counter) { return counter >= BLOCKS_FROM && counter <= COUNTER_MAX; }
 
 static unsigned entry_index(uint32_t key) { return key & (TS_PREDICT_ENTRIES - 1); }
 static unsigned entry_tag(uint32_t key) { return (key >> 24) & 0xf0; }
@@ -64,9 +72,22 @@ unsigned ts_predict(const struct ts_predictor *p, uint32_t key)
 {
     unsigned e = atomic_load_explicit(&p->entry[entry_index(key)], memory_order_relaxed);
     unsigned counter = e & COUNTER_MASK;
-    if (counter == 0 || (e & ~(unsigned)COUNTER_MASK) != entry_tag(key))
+    if (counter == 0 || counter >= COMPUTES || (e & ~(unsigned)COUNTER_MASK) != entry_tag(key))
         return TS_HINT_NONE;
-    return counter >= BLOCKS_FROM ? TS_HINT_BLOCKS : TS_HINT_SUSPECT;
+    return blocks(counter) ? TS_HINT_BLOCKS : TS_HINT_SUSPECT;
+}
+
+/* Of the route whose entry it is. */
+static unsigned next_counter(unsigned counter, bool slow, bool blocked)
+{
+    bool computes = counter >= COMPUTES;
+    if (blocked) {
+        counter = (computes ? SUSPECT : counter) + BLOCKED_STEP;
+        return counter > COUNTER_MAX ? COUNTER_MAX : counter;
+    }
+    if (computes)
+        return slow && counter < COMPUTES_LAST ? counter + 1 : SUSPECT;
+    return slow && counter == SUSPECT ? COMPUTES : counter - 1;
 }
 
 void ts_predict_learn(struct ts_predictor *p, uint32_t key, bool slow, bool blocked)
@@ -79,16 +100,14 @@ void ts_predict_learn(struct ts_predictor *p, uint32_t key, bool slow, bool bloc
     if (counter == 0 || tag != entry_tag(key)) {
         if (!slow && !blocked)
             return; /* the usual case: nothing to say about a fast route */
-        if (counter >= BLOCKS_FROM) {
+        if (blocks(counter)) {
             counter--; /* another route's, and it blocks: outlive it first */
         } else {
             tag = entry_tag(key);
-            counter = blocked ? BLOCKED_STEP : 1;
+            counter = blocked ? BLOCKED_STEP : SUSPECT;
         }
-    } else if (blocked) {
-        counter = counter + BLOCKED_STEP > COUNTER_MAX ? COUNTER_MAX : counter + BLOCKED_STEP;
-    } else if (counter > 1 || !slow) {
-        counter--;
+    } else {
+        counter = next_counter(counter, slow, blocked);
     }
     unsigned next = tag | counter;
     if (next != e) /* do not dirty the line for nothing */

@@ -3,7 +3,8 @@
  *
  * A wrong answer costs time and nothing else: "blocks" for a fast handler costs
  * a hand-over (some 10 us), no hint for a slow one holds everybody up for a tick
- * (0.5 to 1 ms). So it learns in one or two runs and forgets in about eight.
+ * (0.5 to 1 ms, up to 4 after a calm). So it learns in one or two runs and forgets in
+ * about eight.
  *
  * Any thread may call anything here at any time: entries are single bytes, read
  * and written with relaxed atomics. An update lost to a race is taught again by

@@ -22,18 +22,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_GET_LENGTH
-from libc.stdint cimport INT64_MAX, int64_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp
 from libc.time cimport time
 from turboserver._connection cimport Connection, shadows
 from turboserver._environ cimport Template, environ_of, make_template
 from turboserver._handlers cimport HandlerInfo, type_version
 from turboserver._headers cimport same
-from turboserver._log cimport log_plainly
 from turboserver._native cimport *
 from turboserver._request import refuse_body
-from turboserver._response cimport DATE, ends, is_latin1
+from turboserver._response cimport DATE, asks_head, ends, is_latin1, log_line
 from turboserver._stream cimport RequestReader
 from turboserver.errors import BodyError
 
@@ -520,10 +518,10 @@ cdef class Gateway:
         if not info.gateway_logs or self.logged:
             return 0
         text, size = f"{self.code:03d}", str(self.sent)
-        if (info.hooks_log or not info.plain_log or shadows(conn, LOG_NAMES)
-                or not log_plainly(conn.handler, conn.attrs, conn.supply_requestline(), text, size)):
+        if info.hooks_log or shadows(conn, LOG_NAMES):
             conn.handler.log_request(text, size)
-        return 0
+            return 0
+        return log_line(info, conn.handler, conn.attrs, conn.supply_requestline(), text, size, True)
 
 
 cdef tuple LOG_NAMES = ("log_request", "requestline")
@@ -558,8 +556,7 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
     gateway.length = -1
     errors = PySys_GetObject(b"stderr")
     gateway.errors = <object>errors if errors != NULL else None
-    gateway.is_head = (conn.c.req.method.len == 4
-                       and memcmp(conn.head_start() + conn.c.req.method.off, b"HEAD", 4) == 0)
+    gateway.is_head = asks_head(conn)
     base = PyDict_GetItemWithError(state, "base_environ")
     gateway.environ = environ_of(
         conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors),

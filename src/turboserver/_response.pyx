@@ -146,6 +146,11 @@ cdef int end_answer(handler, Channel channel) except -1:
     return 0
 
 
+cdef bint asks_head(Connection conn):
+    """Whether the request that came is a HEAD."""
+    return conn.c.req.method.len == 4 and memcmp(conn.head_start() + conn.c.req.method.off, b"HEAD", 4) == 0
+
+
 cdef bint answers_head(handler, Channel channel) except -1:
     """Whether the request is a HEAD, by what came or by what the handler makes of it."""
     cdef Connection conn
@@ -153,8 +158,7 @@ cdef bint answers_head(handler, Channel channel) except -1:
         return True
     if type(channel) is Connection:
         conn = channel
-        if conn.stage == STAGE_PLAIN and conn.c != NULL and conn.c.req.method.len == 4 and (
-                memcmp(conn.head_start() + conn.c.req.method.off, b"HEAD", 4) == 0):
+        if conn.stage == STAGE_PLAIN and conn.c != NULL and asks_head(conn):
             return True
     return getattr(handler, "command", None) == "HEAD"
 
@@ -243,12 +247,18 @@ cdef int log_response(ResponseInfo info, handler, dict attrs, Connection conn, c
     if line is None:
         handler.log_request(code)
         return 0
-    if start is not None and info.plain_log and log_plainly(handler, attrs, line, start.text, "-"):
-        return 0
     text = start.text if start is not None else str(code.value if isinstance(code, Status) else code)
+    return log_line(info, handler, attrs, line, text, "-", start is not None)
+
+
+cdef int log_line(ResponseInfo info, handler, dict attrs, line, text, size, bint plain) except -1:
+    """What log_request() does with the status `text` and the size (str), if it is the
+    original's. attrs: vars(handler). plain: neither has anything to be escaped."""
+    if plain and info.plain_log and log_plainly(handler, attrs, line, text, size):
+        return 0
     if LEAVES_NOTE:
-        attrs["_log_request_info"] = (text, "-")
-    handler.log_message('"%s" %s %s', line, text, "-")
+        attrs["_log_request_info"] = (text, size)
+    handler.log_message('"%s" %s %s', line, text, size)
     if LEAVES_NOTE:
         attrs.pop("_log_request_info", None)    # as good as the None it is after use
     return 0

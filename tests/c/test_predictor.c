@@ -110,14 +110,29 @@ static void test_learning(void)
     ts_predict_learn(&p, k, true, true);
     CHECK(ts_predict(&p, k) == TS_HINT_BLOCKS);
 
-    /* Slow without waiting: never handed over, always measured. */
+    /* Slow without waiting: never handed over, and measured once in four runs. */
     ts_predict_init(&p);
-    for (int i = 0; i < 100; i++) {
+    unsigned measured = 0;
+    for (int i = 0; i < 400; i++) {
         ts_predict_learn(&p, k, true, false);
-        CHECK(ts_predict(&p, k) == TS_HINT_SUSPECT);
+        unsigned hint = ts_predict(&p, k);
+        CHECK(hint != TS_HINT_BLOCKS);
+        measured += hint == TS_HINT_SUSPECT;
     }
-    ts_predict_learn(&p, k, false, false);
+    CHECK(measured == 100);
+    for (int i = 0; i < 2; i++)
+        ts_predict_learn(&p, k, false, false);
     CHECK(ts_predict(&p, k) == TS_HINT_NONE);
+    CHECK(runs_until(&p, k, TS_HINT_SUSPECT, true, false) == 1); /* it has forgotten */
+
+    /* It begins to wait: the next measurement finds it, or the monitor, in between. */
+    for (int runs = 1; runs <= 4; runs++) {
+        ts_predict_init(&p);
+        for (int i = 0; i < runs; i++)
+            ts_predict_learn(&p, k, true, false);
+        ts_predict_learn(&p, k, true, true);
+        CHECK(ts_predict(&p, k) == TS_HINT_BLOCKS);
+    }
 
     /* One run in four blocks: it stays known. One in ten: it never gets there. */
     ts_predict_init(&p);
