@@ -21,9 +21,9 @@ import sys
 import threading
 import time
 import types
-import weakref
 
 from . import accelerated, lanes
+from ._ending import Terminated, Threads, ended, is_open, opened, under_way
 from .errors import BodyError
 
 __all__ = list(socketserver.__all__)
@@ -33,7 +33,7 @@ _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
     from ._socket_channel import (
-        IDLE_ALL, IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, begin_waiting, channels, end_idle, end_waiting,
+        IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, begin_waiting, channels, end_idle, end_waiting,
     )
     from ._connection import Supplied
     from ._datagram import DatagramFlow
@@ -56,7 +56,7 @@ class BaseServer(_original.BaseServer):
     _turbo_engine = None
     _turbo_waker = None
     _turbo_serves_in = None     # the thread that is in serve_forever() (its ident)
-    _turbo_open = None          # requests under way outside of the engine: id -> socket (see _opened)
+    _turbo_open = None          # requests under way outside of the engine: id -> socket (see opened)
     # How it ends; serve_forever() and handle_request() begin anew.
     _turbo_draining = False     # what is answered now is the last of its connection
     _turbo_idle_ends = 0        # outside of the engine: who waits for a request finds the end of the stream (IDLE_...)
@@ -75,7 +75,7 @@ class BaseServer(_original.BaseServer):
         lane = lanes.decide(self).lane
         self._turbo_begin_anew()
         self._turbo_serves_in = _thread.get_ident()
-        terminated = _Terminated(self)
+        terminated = Terminated(self)
         try:
             if lane == lanes.COMPATIBLE:
                 with terminated:
@@ -154,11 +154,11 @@ class BaseServer(_original.BaseServer):
 
     def _turbo_busy(self):
         """Whether a request is under way outside of the engine."""
-        return any(map(_is_open, _under_way(self)))
+        return any(map(is_open, under_way(self)))
 
     def _turbo_shut(self):
         """Shut the connections of requests that are under way, so that their handlers fail."""
-        for request in _under_way(self):
+        for request in under_way(self):
             if isinstance(request, socket.socket):
                 try:
                     # Not the method of an SSLSocket, which forgets that it is one.
@@ -230,7 +230,7 @@ class BaseServer(_original.BaseServer):
 
 def _close(server, original):
     """server_close(), which is `original` otherwise."""
-    if server._turbo_serves_in is not None or _under_way(server):
+    if server._turbo_serves_in is not None or under_way(server):
         server._turbo_drain(IDLE_HTTP)
     _stop_engine(server)
     original(server)
@@ -250,141 +250,8 @@ def _stop_engine(server):
 def _register_threads(server, engine):
     """Let server_close() join the engine's threads as it joins a thread a request."""
     if getattr(server, "block_on_close", False):
-        vars(server).setdefault("_threads", _Threads(server))
+        vars(server).setdefault("_threads", Threads(server))
         server._threads.append(EngineThreads(engine, server.daemon_threads))
-
-
-class _Threads(_original._Threads):
-    """socketserver's list of threads that server_close() joins: for the server's
-    turbo_shutdown_timeout, and a second more with their connections shut."""
-
-    def __init__(self, server):
-        self._server = weakref.ref(server)
-
-    def join(self):
-        server = self._server()
-        timeout = getattr(server, "turbo_shutdown_timeout", None)
-        if timeout is None:
-            return super().join()
-        rest = _join(self.pop_all(), timeout)
-        if rest:
-            for thread in rest:
-                if isinstance(thread, EngineThreads):
-                    thread.shut()
-            server._turbo_shut()
-            _join(rest, 1.0)
-
-
-def _join(threads, timeout):
-    """Join them, for `timeout` seconds in all; return those that are left."""
-    end = time.monotonic() + timeout
-    for thread in threads:
-        thread.join(max(end - time.monotonic(), 0.0))
-    return [thread for thread in threads if thread.is_alive()]
-
-
-# ---- requests under way outside of the engine -----------------------------------
-
-# Known by their sockets, from process_request() on, whoever runs the handler and wherever. Weakly: a program may
-# keep the socket, or drop it.
-
-def _opened(server, request):
-    try:
-        reference = weakref.ref(request)
-    except TypeError:
-        return      # no socket
-    vars(server).setdefault("_turbo_open", {})[id(request)] = reference
-
-
-def _ended(server, request):
-    requests = server._turbo_open
-    if requests:
-        requests.pop(id(request), None)
-
-
-def _under_way(server):
-    requests = vars(server).get("_turbo_open")
-    if not requests:
-        return []
-    found = []
-    for key, reference in list(requests.items()):
-        request = reference()
-        if request is not None:
-            found.append(request)
-        elif requests.get(key) is reference:
-            requests.pop(key, None)
-    return found
-
-
-def _is_open(request):
-    try:
-        return request.fileno() >= 0
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-class _Terminated:
-    """SIGTERM during serve_forever(), if that runs in the main thread and the program leaves the
-    signal as it was: a wish to end, instead of the end. A context manager; end() after it."""
-
-    def __init__(self, server):
-        self._server = server
-        self._pid = os.getpid()
-        self._came = self._overdue = False
-        self._ours = False
-
-    def __enter__(self):
-        if (threading.current_thread() is threading.main_thread() and not lanes.environment_is_patched()
-                and _is_free(signal.getsignal(signal.SIGTERM))):
-            signal.signal(signal.SIGTERM, self._note)
-            self._ours = True
-
-    def __exit__(self, *details):
-        pass
-
-    def _note(self, number, frame):
-        if self._overdue or os.getpid() != self._pid:   # or a child that a handler has forked
-            self._die()
-        if self._came:
-            return
-        self._came = True
-        self._server._turbo_ask_to_stop(IDLE_ALL)
-        if self._server.turbo_shutdown_timeout is not None:
-            try:
-                # Not threading's: what this interrupts may hold its locks.
-                _thread.start_new_thread(self._insist, (self._server.turbo_shutdown_timeout,))
-            except RuntimeError:
-                pass    # no thread can be had; end() keeps the deadline, but for a handler in this thread
-
-    def _insist(self, timeout):
-        """In a thread: the deadline, also for a handler that runs in the main thread."""
-        time.sleep(timeout)
-        self._overdue = True
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
-        time.sleep(1.0)
-        os.kill(self._pid, signal.SIGKILL)      # it sits in foreign code that does not look at signals
-
-    def end(self):
-        """What has been read is answered; then the signal does what it does."""
-        if not self._ours:
-            return
-        if not self._came:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)   # from here on it ends the process at once
-        if self._came:      # perhaps while that was done
-            try:
-                self._server._turbo_finish(self._server.turbo_shutdown_timeout)
-            finally:
-                self._die()
-
-    def _die(self):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _is_free(handler):
-    """Whether it is the system's, or what a child process has of its parent's serve_forever()."""
-    owner = getattr(handler, "__self__", None)
-    return handler is signal.SIG_DFL or isinstance(owner, _Terminated) and owner._pid != os.getpid()
 
 
 class TCPServer(BaseServer, _original.TCPServer):
@@ -422,15 +289,15 @@ class TCPServer(BaseServer, _original.TCPServer):
                 self._turbo_pause()
             return
         if self.verify_request(request, client_address):
-            _opened(self, request)
+            opened(self, request)
             try:
                 self.process_request(request, client_address)
             except Exception:
-                _ended(self, request)
+                ended(self, request)
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
             except:
-                _ended(self, request)
+                ended(self, request)
                 self.shutdown_request(request)
                 raise
         else:
@@ -449,7 +316,7 @@ class TCPServer(BaseServer, _original.TCPServer):
                 return None
             return _original.TCPServer.finish_request(self, request, client_address)
         finally:
-            _ended(self, request)
+            ended(self, request)
 
     def _turbo_shakes_hands(self, request):
         waiting = begin_waiting(request, self)
@@ -501,7 +368,7 @@ class ThreadingMixIn(_original.ThreadingMixIn):
         """Start a thread that runs process_request_thread()."""
         if self.block_on_close:
             ours = isinstance(self, BaseServer)
-            vars(self).setdefault("_threads", _Threads(self) if ours else _original._Threads())
+            vars(self).setdefault("_threads", Threads(self) if ours else _original._Threads())
         # Programs replace the standard module's `threading`; so it is looked up there.
         thread = socketserver.threading.Thread(
             target=self._turbo_thread, args=(request, client_address), daemon=self.daemon_threads)
@@ -644,7 +511,7 @@ if hasattr(os, "fork"):
         server = getattr(_forking, "server", None)
         if isinstance(server, BaseServer):
             _forking.server = None
-            _Terminated(server).__enter__()     # for good: a child does not come back from process_request()
+            Terminated(server).__enter__()     # for good: a child does not come back from process_request()
 
     os.register_at_fork(after_in_child=_is_child)
 
