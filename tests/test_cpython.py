@@ -38,12 +38,16 @@ pytestmark = [pytest.mark.cpython, pytest.mark.limit(len(CASES) * runner.SUITE_L
 
 @pytest.fixture(scope="module")
 def reports(request):
-    """{case: future of its report}, for the cases selected in this run."""
+    """report(case), for the cases selected in this run."""
     support.load_backend("turboserver")
+    if "PYTEST_XDIST_WORKER" in os.environ:     # which selects them all, and is to run a few
+        yield lambda case: runner.run(*case)
+        return
     selected = {item.callspec.params["case"] for item in request.session.items
                 if item.name.startswith("test_suite[") and item.module is request.module}
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        yield {case: pool.submit(runner.run, *case) for case in CASES if case in selected}
+        running = {case: pool.submit(runner.run, *case) for case in CASES if case in selected}
+        yield lambda case: running[case].result()
         pool.shutdown(cancel_futures=True)
 
 
@@ -57,7 +61,7 @@ def show(report, failed):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(filter(None, case)))
 def test_suite(case, reports, capsys):
     suite, lane, poller = case
-    report = reports[case].result()
+    report = reports(case)
     if report["missing"]:
         pytest.skip(f"this Python ships no test.{suite} (on Debian: libpython3-testsuite)")
     failed = runner.names(report, "failed", "running")

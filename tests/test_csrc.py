@@ -7,8 +7,11 @@ Every ``tests/c/test_*.c`` says in its first comment line what it needs, in part
 ``units`` are files of csrc/, linked in; ``sanitizers`` are groups separated by ``|``, one build each (``none`` is a
 plain build); ``libs`` and ``flags`` are optional. The program runs in the root of the repository and passes by
 exiting with 0. ``CC`` and ``CFLAGS`` in the environment choose another compiler and add options.
+
+A unit that several programs link with the same options is compiled once a run: that was most of the time.
 """
 
+import hashlib
 import os
 import re
 import shlex
@@ -70,8 +73,30 @@ def sanitizer_works(sanitize, tmp_path):
     return built.returncode == 0 and run([program]).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """A folder for object files, the same one in all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "csrc-objects"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def compiled(unit, command, objects):
+    """The object file of a unit (a Path); `command` is the compiler with its options."""
+    key = hashlib.sha256(shlex.join(command).encode()).hexdigest()[:16]
+    made = objects / f"{unit.stem}-{key}.o"
+    if not made.exists():
+        # Two workers may be at it, and none is to find half of one.
+        mine = objects / f"{made.name}.{os.getpid()}"
+        built = run([*command, "-c", unit, "-o", mine])
+        assert built.returncode == 0, f"{unit} does not build:\n{built.stdout}"
+        mine.replace(made)
+    return made
+
+
 @pytest.mark.parametrize(("source", "group"), list(cases()))
-def test_c(source, group, tmp_path):
+def test_c(source, group, tmp_path, objects):
     needs = needs_of(source)
     sanitize = []
     if group != "none":
@@ -79,10 +104,12 @@ def test_c(source, group, tmp_path):
         if not sanitizer_works(sanitize, tmp_path):
             pytest.skip(f"{COMPILER[0]} cannot build or run -fsanitize={group} here")
     program = tmp_path / source.stem
-    built = run([
+    command = [
         *COMPILER, "-std=gnu11", "-g", "-O1", "-DTS_DEBUG", f"-I{CSRC}", *sanitize,
         *shlex.split(os.environ.get("CFLAGS", "")), *shlex.split(needs.get("flags", "")),
-        source, *(CSRC / unit for unit in needs["units"].split()),
+    ]  # fmt: skip
+    built = run([
+        *command, source, *(compiled(CSRC / unit, command, objects) for unit in needs["units"].split()),
         "-o", program, *shlex.split(needs.get("libs", "")),
     ])  # fmt: skip
     assert built.returncode == 0, f"does not build:\n{built.stdout}"
