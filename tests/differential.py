@@ -69,16 +69,19 @@ def observe(backend, program, data, *, server="ThreadingHTTPServer", chunking="w
     return Observation(normalise_answer(answer), normalise_log(stderr.getvalue()), seen)
 
 
-def assert_same(case, program, data, *, chunkings=("whole",), **options):
-    """Observe both backends; equal, or different in the way known_differences.py says for `case`."""
-    reference = observe(load_backend("stdlib"), program, data, chunking=chunkings[0], **options)
+def assert_same(case, program, data, *, chunkings=("whole",), server="ThreadingHTTPServer", servers=None, **options):
+    """Observe both backends; equal, or different in the way known_differences.py says for `case`. servers: several
+    classes, each of which is to do what the original's first one does (to a single client they are the same)."""
+    servers = servers or (server,)
+    reference = observe(load_backend("stdlib"), program, data, server=servers[0], chunking=chunkings[0], **options)
     if not has_turboserver():
-        again = observe(load_backend("stdlib"), program, data, chunking=chunkings[-1], **options)
+        again = observe(load_backend("stdlib"), program, data, server=servers[-1], chunking=chunkings[-1], **options)
         assert_equal(again, reference)
     backend = load_backend("turboserver")
-    for chunking in chunkings:
-        ours = observe(backend, program, data, chunking=chunking, **options)
-        judge(case, reference, ours)
+    for name in servers:
+        for chunking in chunkings:
+            ours = observe(backend, program, data, server=name, chunking=chunking, **options)
+            judge(case, reference, ours)
 
 
 def judge(case, reference, ours):

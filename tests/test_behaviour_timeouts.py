@@ -37,10 +37,10 @@ SILENCES = {
 }
 
 
-@pytest.mark.parametrize("server", ("HTTPServer", "ThreadingHTTPServer"))
 @pytest.mark.parametrize("name", [pytest.param(name, id=name.replace(" ", "-")) for name in SILENCES])
-def test_silence(name, server):
-    assert_same("timeouts/" + name, recorder(timeout=TIMEOUT), SILENCES[name], server=server, half_close=False)
+def test_silence(name):
+    assert_same("timeouts/" + name, recorder(timeout=TIMEOUT), SILENCES[name],
+                servers=("ThreadingHTTPServer", "HTTPServer"), half_close=False)
 
 
 def test_slow_but_not_too_slow():

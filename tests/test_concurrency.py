@@ -252,9 +252,10 @@ class TestStreaming:
             def do_GET(self):
                 self.close_connection = True
                 for number in range(self.count):
+                    if number > 0:
+                        time.sleep(1.0)
                     written.append(number)
                     self.wfile.write(b"%d" % number)
-                    time.sleep(1.0)
 
             count = 4
 

@@ -251,11 +251,12 @@ class TestWaiting:
             answer(self)
 
         server = make(http_server, quiet(http_server, do_GET=do_GET, timeout=1.0))
-        with support.serving(server):
-            for _ in range(3):
-                with support.connect(server) as sock:
-                    sock.sendall(GET)
-                    assert support.read_until_eof(sock).endswith(b"ok")
+        with support.serving(server), contextlib.ExitStack() as stack:
+            socks = [stack.enter_context(support.connect(server)) for _ in range(3)]
+            for sock in socks:
+                sock.sendall(GET)
+            for sock in socks:
+                assert support.read_until_eof(sock).endswith(b"ok")
 
     def test_a_reader_that_does_not_read_times_out(self, http_server, poller):
         server = make(http_server, quiet(http_server, timeout=0.2, do_GET=lambda self: answer(self, b"x" * 40000)))
