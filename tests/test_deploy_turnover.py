@@ -52,9 +52,10 @@ def test_a_worker_that_has_answered_enough_is_replaced(folder, count):
         assert len(server.lines) == 1, server.lines      # which is nothing to complain of
 
 
-def test_nothing_is_lost_when_they_are_replaced(folder):
+@pytest.mark.parametrize("threads", [[], ["--threads", "1"]], ids=["threads", "none"])
+def test_nothing_is_lost_when_they_are_replaced(folder, threads):
     with deployed("site_app:app", "-p", "0", "--workers", "2", "--max-requests", "30", "--max-requests-jitter", "10",
-                  cwd=folder) as server:
+                  *threads, cwd=folder) as server:
         with Load(server.ready().addresses[0], "/pid") as load:
             wait_until(lambda: len(set(load.answers)) >= 6, "six workers")
         assert load.failures == []

@@ -205,6 +205,12 @@ cdef class Engine:
         while self.threaded and self.r.n_open > 0 and self.threads and ts_monotonic_ns() < end:
             self.done.wait(0.02)
 
+    def serve_out(self, timeout):
+        """Without threads, after serve_forever() and in its thread: serve the connections that are
+        open until there is none, for `timeout` seconds at the most."""
+        if not self.threaded and not self.forked and timeout > 0:
+            self.serve_on(ts_monotonic_ns() + <uint64_t>(<double>timeout * 1e9))
+
     cdef int serve_on(self, uint64_t end) except -1:
         """Serve the connections that are open, in this thread, until there is none, or the
         time has come."""

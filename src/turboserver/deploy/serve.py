@@ -110,10 +110,13 @@ class _Adopting:
         self.server_close()
 
     def _await_requests(self, end):
-        # A connection that was accepted a moment ago has sent its request, which is not here yet. With threads
-        # it is served on; without, nobody would serve it while this one waits.
+        # A connection that was accepted a moment ago has sent its request, which is not here yet.
         engine = self._turbo_engine
-        while engine is not None and engine.threaded and engine.connections and time.monotonic() < end:
+        if engine is None:
+            return
+        if not engine.threaded:
+            engine.serve_out(end - time.monotonic())
+        while engine.threaded and engine.connections and time.monotonic() < end:
             time.sleep(0.01)
 
 
