@@ -1,4 +1,5 @@
 """Differential: SimpleHTTPRequestHandler over one folder: files, listings, index pages, redirects, conditions."""
+import io
 import os
 
 import pytest
@@ -100,6 +101,51 @@ def test_conditions(folder, path, header):
 
 def test_big_file(folder):
     assert_same("files/big", files(folder), b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+
+
+@pytest.mark.parametrize("size", (0, 1, 16383, 16384, 16385, 300_000))
+@pytest.mark.parametrize("begin", (0, 1, 20_000))
+def test_what_is_left_of_a_file(tmp_path, size, begin):
+    """copyfile() goes on where the file object stands, to its end at that moment, not to what was said of it."""
+    (tmp_path / "file").write_bytes(bytes(range(251)) * (size // 251 + 1))
+    os.truncate(tmp_path / "file", size)
+
+    def send_head(self):
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        file = open(tmp_path / "file", "rb")
+        file.seek(begin)
+        return file
+
+    assert_same("files/left", files(tmp_path, send_head=send_head), b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("kind", ("writes", "unbuffered", "bytes", "pipe"))
+def test_other_things_to_copy(tmp_path, kind):
+    """What is no plain file, and a file object with a say in what is read."""
+    (tmp_path / "file").write_bytes(b"octets" * 9000)
+
+    class Upper(io.BufferedReader):
+        def read(self, size=-1):
+            return super().read(size).upper()
+
+    def send_head(self):
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if kind == "writes":
+            return Upper(io.FileIO(tmp_path / "file"))
+        if kind == "unbuffered":
+            return open(tmp_path / "file", "rb", buffering=0)
+        if kind == "bytes":
+            return io.BytesIO(b"octets" * 9000)
+        reader, writer = os.pipe()
+        os.write(writer, b"octets" * 5)
+        os.close(writer)
+        return open(reader, "rb")
+
+    assert_same("files/other", files(tmp_path, send_head=send_head), b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 def test_pipelined_mix(folder):

@@ -53,6 +53,7 @@ cdef class Channel:
     cdef int cut_off(self) except -1
     cdef int send_all(self, const char *data, Py_ssize_t n) except -1
     cdef int send_part(self, const char *data, Py_ssize_t n) except -1
+    cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1
     cdef int flush(self) except -1
     cdef int expose(self) except -1
     cdef object socket(self)

@@ -18,6 +18,10 @@ from turboserver._native cimport *
 from turboserver.errors import BodyError
 
 
+cdef enum:
+    FILE_BLOCK = 262144     # octets of a file that are read at a time
+
+
 cdef object os_error(int number):
     """The OSError (of the right subclass) for an errno."""
     return OSError(number, os.strerror(number))
@@ -260,6 +264,19 @@ cdef class Channel:
     cdef int send_part(self, const char *data, Py_ssize_t n) except -1:
         """send_all() of octets that more will follow soon."""
         return self.send_all(data, n)
+
+    cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1:
+        """Send up to n octets of a regular file, from offset on: how many; fewer if it is
+        shorter. TimeoutError, OSError."""
+        cdef int64_t at = offset
+        cdef int64_t end = offset + n
+        while at < end:
+            block = os.pread(file, min(end - at, FILE_BLOCK), at)
+            if not block:
+                break
+            self.send_all(<char *>(<bytes>block), len(block))
+            at += len(block)
+        return at - offset
 
     cdef int flush(self) except -1:
         return 0

@@ -16,6 +16,11 @@ cdef enum:
     OWN_ATTRS = 3
 
 
+# Of a file so many octets, or more, leave by sendfile(); fewer leave with the head.
+cdef enum:
+    SMALL_FILE = 16384
+
+
 # How far the present request has come.
 cdef enum Stage:
     STAGE_NONE      # between requests
@@ -65,7 +70,6 @@ cdef class Connection(Channel):
     cdef int keep_supplied(self) except -1
     cdef int to_list(self) except -1
     cdef int wait_writable(self, unsigned stalls) except -1
-    cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1
     cdef int flush_last(self) except -1
     cdef int flush_some(self, uint64_t began) except -2
     cdef int send_head(self) except -1

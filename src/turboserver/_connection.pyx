@@ -213,8 +213,9 @@ cdef class Connection(Channel):
         return 0
 
     cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1:
-        """Send up to n octets of a regular file, from offset on: how many; fewer if it is
-        shorter. TimeoutError, OSError."""
+        """By sendfile(), but for what is better off in one packet with its head."""
+        if n < SMALL_FILE:
+            return Channel.send_file(self, file, offset, n)
         cdef int64_t end = offset + n
         cdef int64_t at = offset
         cdef ssize_t got
@@ -235,12 +236,7 @@ cdef class Connection(Channel):
                 self.wait_writable(waits)
                 waits += 1
             elif at == offset and got in (-EINVAL, -ENOSYS, -EOPNOTSUPP):
-                while at < end:     # not that way, then
-                    block = os.pread(file, min(end - at, TS_OUT_GATHER), at)
-                    if not block:
-                        break
-                    self.send_all(<char *>(<bytes>block), len(block))
-                    at += len(block)
+                at += Channel.send_file(self, file, at, end - at)   # not that way, then
                 break
             else:
                 self.c.broken = True

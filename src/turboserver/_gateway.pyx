@@ -25,7 +25,7 @@ from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.time cimport time
-from turboserver._connection cimport Connection, shadows
+from turboserver._connection cimport SMALL_FILE, Connection, shadows
 from turboserver._environ cimport Template, environ_of, make_template
 from turboserver._handlers cimport HandlerInfo, type_version
 from turboserver._headers cimport same
@@ -104,11 +104,6 @@ cdef bint serves(HandlerInfo info) except -1:
 
 
 # ---- the answer ---------------------------------------------------------------------
-
-# Below that many octets a file is read, and leaves with its head.
-cdef enum:
-    SMALL_FILE = 16384
-
 
 cdef object plain_file(object filelike):
     """The file object below it whose read() gives what its descriptor has; None: there is

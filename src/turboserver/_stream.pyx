@@ -11,6 +11,7 @@ What may not live here: sockets, time-outs, protocol.
 """
 
 import io
+import os
 import socket
 
 from cpython.buffer cimport (
@@ -20,7 +21,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from libc.string cimport memchr, memcpy
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from turboserver._channel cimport Channel, MUTE_NOT, speaks
 from turboserver._rules cimport DEFAULTS
 from turboserver._native cimport TS_BODY_CHUNKED, TS_BODY_LENGTH, ts_in, ts_in_unread
@@ -453,6 +454,19 @@ cdef class ResponseWriter:
             return view.len
         finally:
             PyBuffer_Release(&view)
+
+    def turbo_send_file(self, int file, offset, count, /):
+        """Writes up to `count` octets of the regular file with that descriptor, from `offset` on,
+        by sendfile() where that is possible; returns how many, which are fewer if the file ends
+        before. TimeoutError, OSError."""
+        cdef Channel channel = self.sink()
+        cdef int64_t at = offset
+        cdef int64_t n = count
+        if at < 0 or n < 0:
+            raise ValueError("offset and count must not be negative")
+        if channel.mute != MUTE_NOT:
+            return min(n, max(0, os.fstat(file).st_size - at))     # as write() says of what it drops
+        return channel.send_file(file, at, n)
 
     cdef int write_part(self, bytes data) except -1:
         """write(), of what more will follow soon: a response head."""
