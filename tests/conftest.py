@@ -23,6 +23,9 @@ _real_stderr = None
 
 def pytest_configure(config):
     global _real_stderr
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job: the programs that tests start would inherit it, and not be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "cpython: CPython's own test suites, one test for each suite and lane")
     config.addinivalue_line("markers", "limit(seconds): time after which this test is taken to hang")
     capture = config.pluginmanager.getplugin("capturemanager")
