@@ -322,3 +322,18 @@ def test_handler_as_a_parser_only():
     handler.server.set_app(lambda environ, start: (start("200 OK", []), [environ["QUERY_STRING"].encode()])[1])
     handler.handle()
     assert handler.wfile.getvalue().endswith(b"\r\n\r\nq")
+
+
+@pytest.mark.parametrize("method, body", [("GET", b"body"), ("HEAD", b"")])
+@pytest.mark.parametrize("handler", [None, object()], ids=["none", "any"])
+def test_a_server_handler_without_a_server(method, body, handler):
+    """As Django's tests use theirs: with a request_handler that knows no command, or none."""
+    output = io.BytesIO()
+    runner = ours.ServerHandler(io.BytesIO(), output, io.StringIO(),
+                                {"REQUEST_METHOD": method, "SERVER_PROTOCOL": "HTTP/1.1"})
+    runner.request_handler = handler
+    runner.setup_environ()
+    runner.start_response("200 OK", [("Content-Type", "text/plain")])
+    runner.write(b"body")
+    head, _, sent = output.getvalue().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 OK\r\n") and sent == body

@@ -65,8 +65,9 @@ class ServerHandler(_original.ServerHandler):
 
     def _method(self):
         """What the client asked for; an application may have changed its environ."""
-        handler = getattr(self, "request_handler", None)
-        return self.environ.get("REQUEST_METHOD") if handler is None else handler.command
+        # Which may be run without a server, with a request_handler of the program's own.
+        command = getattr(getattr(self, "request_handler", None), "command", None)
+        return self.environ.get("REQUEST_METHOD") if command is None else command
 
     def _drop(self, data):
         pass
