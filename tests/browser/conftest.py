@@ -1,0 +1,65 @@
+"""A browser for the tests of the folder page: Debian's Chromium, led by Playwright (`make browser`)."""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+#: Where pictures of the page are left, to be looked at.
+PICTURES = Path(HERE).parents[1] / "build" / "browser"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+#: Milliseconds after which something that should have happened is taken to hang. Never a speed limit.
+DEADLINE = 20_000
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser itself; tests that need it are skipped, with the reason, where it cannot be had."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright; `make browser` installs it")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH (apt install chromium)")
+    playwright.expect.set_options(timeout=DEADLINE)
+    with playwright.sync_playwright() as running:
+        # root, in CI and in containers, has no sandbox to use.
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.getuid() == 0 else [])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium):
+    """opened(url, **context): a page there. In the end no page may have complained of anything, and its
+    Content-Security-Policy not either; what a test expects of complaints it takes out of `.complaints`."""
+    contexts, complaints = [], []
+
+    def open_page(url, width=1100, height=800, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, locale="en-GB",
+                                       timezone_id="Europe/Paris", **options)
+        context.set_default_timeout(DEADLINE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url)
+        return page
+
+    open_page.complaints = complaints
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def picture():
+    """picture(page, name): a screenshot as build/browser/NAME.png."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+
+    def take(page, name, **options):
+        page.screenshot(path=PICTURES / f"{name}.png", **options)
+    return take
