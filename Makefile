@@ -7,6 +7,8 @@
 # make soak    a mixed load of good and hostile clients for 3 minutes (SOAK=minutes)
 # make frameworks  Django, Flask, Falcon, bottle, Pyramid and middlewares on the WSGI server,
 #              and the tests of their own (needs PyPI)
+# make browser  the folder page in Chromium (needs PyPI and chromium); pictures of it are in
+#              build/browser then
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make model   checks the models of the leader hand-over and of who owns a connection
 #              (needs spin)
@@ -36,7 +38,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -59,6 +61,11 @@ fuzz: $(VENV)/.tools-fuzz
 
 frameworks: $(VENV)/.built $(VENV)/.tools-test build/frameworks/.ready build/frameworks/.suites
 	@$(PY) -m pytest $(PYTEST_ARGS) tests/test_frameworks*.py tests/test_proxies.py
+
+browser: $(VENV)/.built $(VENV)/.tools-test $(VENV)/.tools-browser
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  echo 'make browser needs Chromium:  apt install chromium' >&2; exit 1; }
+	@$(PY) -m pytest $(PYTEST_ARGS) tests/browser
 
 bench:
 	@$(PYTHON) bench/run.py $(BENCH_ARGS)
@@ -138,6 +145,11 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 
 $(VENV)/.tools-test: $(VENV)/.built
 	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@touch $@
+
+# The browser is the system's: Playwright is not asked for one of its own.
+$(VENV)/.tools-browser: $(VENV)/.built
+	@$(PIP) install --only-binary :all: 'playwright>=1.50,<2'
 	@touch $@
 
 # Without atheris the targets in Python have a random generator of their own.

@@ -207,12 +207,12 @@ def test_the_filter_is_kept_and_keeps():
 
 def test_summary():
     def summary(listed, target="/"):
-        return next(text for text in taken(listed, target).texts["p"] if re.match(r"[\d,]+ folder", text))
+        return next(text for text in taken(listed, target).texts["p"] if re.match(r"[\d,]+ (folder|file)s?, ", text))
     many = [Entry("d", FOLDER), *(Entry(f"{number}.x", FILE, 1000) for number in range(2000))]
     assert summary(many) == "1 folder, 2,000 files, 2.0 MB"
-    assert summary([]) == "0 folders, 0 files, 0 B"
-    assert summary([Entry("a", FILE, 1), Entry("b", FILE, 1)], "/?filter=a") == "0 folders, 1 file, 1 B of 2 entries"
-    assert summary(Folder([Entry("a", FILE, 1)], True)) == "0 folders, 1 file, 1 B. There are more: only 1 were read."
+    assert summary([]) == "0 files, 0 B"
+    assert summary([Entry("a", FILE, 1), Entry("b", FILE, 1)], "/?filter=a") == "1 file, 1 B of 2 entries"
+    assert summary(Folder([Entry("a", FILE, 1)], True)) == "1 file, 1 B. There are more: only 1 were read."
 
 
 def test_what_stands_where_no_rows_are():

@@ -8,6 +8,8 @@ const by = id => document.getElementById(id);
 const list = by("list"), filter = by("filter"), summary = by("summary"), empty = by("empty"), tiles = by("tiles");
 const plural = (number, one, many) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 const GROUP = 100;
+// From so many rows on, what is typed waits for a pause.
+const MANY = 5000;
 
 root.classList.add("script");
 
@@ -124,8 +126,8 @@ let asked = 0;
 
 filter.addEventListener("input", () => {
   if (filteredByServer()) return;
-  cancelAnimationFrame(asked);
-  asked = requestAnimationFrame(applyFilter);
+  clearTimeout(asked);
+  asked = setTimeout(applyFilter, rows().length > MANY ? 150 : 0);
 });
 filter.form.addEventListener("submit", event => {
   if (filteredByServer()) return;
@@ -299,7 +301,7 @@ function uploads(form) {
         bar.value = 1;
         tell(job, "Done", "done");
       } else if (!job.replace && (status === 409 || status === 412)) {
-        tell(job, "There is one of that name", "failed exists");
+        tell(job, "A file of that name is here already", "failed exists");
       } else {
         tell(job, `Refused: ${status} ${request.statusText}`, "failed");
       }

@@ -173,7 +173,9 @@ def _summary(folder, ranks, query):
     shown = [folder.entries[rank] for rank in ranks]
     folders = sum(entry.type == FOLDER for entry in shown)
     size = sum(entry.size or 0 for entry in shown)
-    text = f"{_count(folders, 'folder', 'folders')}, {_count(len(shown) - folders, 'file', 'files')}, {size_text(size)}"
+    files = len(shown) - folders
+    text = f"{_count(folders, 'folder', 'folders')}, " if folders else ""
+    text += f"{_count(files, 'file', 'files')}, {size_text(size)}"
     if query.filter:
         text += f" of {_count(len(folder.entries), 'entry', 'entries')}"
     if folder.more:
