@@ -6,13 +6,15 @@ import stat
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turboserver.files import folder as folders
 from turboserver.files.folder import BROKEN, FILE, FOLDER, OTHER, Entry, Folder, Query, name_key, read
 from turboserver.files.names import decoded, kind, name_of, readable, url, viewable
 
+#: No speed limits: other things run on the machine.
+UNHURRIED = settings(deadline=None)
 #: What a file can be called: any octets but "/" and NUL.
 names = st.one_of(
     st.binary(min_size=1, max_size=40).map(lambda octets: octets.replace(b"\0", b"n").replace(b"/", b"s")).map(os.fsdecode),
@@ -39,6 +41,7 @@ def found(path):
 
 # ---------------------------------------------------------------- names
 
+@UNHURRIED
 @given(names)
 def test_a_url_is_a_path_of_one_segment_and_means_this_name_alone(name):
     for folder in (False, True):
@@ -58,6 +61,7 @@ def test_urls(octets, expected):
     assert url(os.fsdecode(octets)) == expected
 
 
+@UNHURRIED
 @given(names)
 def test_readable_text_is_one_line_of_what_can_be_seen(name):
     text = readable(name)
@@ -77,6 +81,7 @@ def test_readable(octets, expected):
     assert readable(os.fsdecode(octets)) == expected
 
 
+@UNHURRIED
 @given(names)
 def test_decoded_is_the_name_itself_if_that_can_be_encoded(name):
     text = decoded(name)
@@ -256,6 +261,7 @@ def test_memory_for_fifty_thousand_entries(tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- order
 
+@UNHURRIED
 @given(st.text(max_size=9), st.integers(0, 1 << 70), st.integers(0, 1 << 70), st.text(max_size=9))
 def test_numbers_in_names_count_as_numbers(before, one, other, after):
     before, after = before.rstrip("0123456789") + "-", "-" + after
@@ -274,6 +280,7 @@ def test_order_of_names(tmp_path):
     assert [content.entries[rank].name for rank in content.order(Query(order="desc"))] == expected[3::-1] + expected[:3:-1]
 
 
+@UNHURRIED
 @given(st.lists(entries, unique_by=lambda entry: entry.name), st.sampled_from(["name", "size", "modified"]),
        st.sampled_from(["asc", "desc"]))
 def test_order_is_what_page_js_makes_of_it(listed, sort, order):
@@ -311,6 +318,7 @@ def test_queries(target, expected):
     assert Query.of(target) == expected
 
 
+@UNHURRIED
 @given(st.builds(Query, st.sampled_from(["name", "size", "modified"]), st.sampled_from(["asc", "desc"]),
                  st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.sampled_from(["html", "json", "plain"])))
 def test_references_mean_their_query(query):

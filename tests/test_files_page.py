@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_files_folder import entries, names
+from test_files_folder import UNHURRIED, entries, names
 
 from turboserver.files import as_json, page
 from turboserver.files.folder import BROKEN, FILE, FOLDER, OTHER, Entry, Folder, Query
@@ -82,6 +82,7 @@ def policy(uploads=False):
 
 # ---------------------------------------------------------------- rows
 
+@UNHURRIED
 @given(st.lists(entries, max_size=8), queries)
 @example([Entry(name, FILE, 1, 0) for name in ("javascript:alert(1)", "//host", "</script><script>x", "{{style}}",
                                                "<!--rows-->", "--><b>", "&lt;", "a\r\nb", "\udcff", "'\"` onx=y")], Query())
@@ -106,6 +107,7 @@ def test_the_rows_are_the_entries(listed, query):
         assert view or row["img"] is None
 
 
+@UNHURRIED
 @given(st.lists(names, max_size=5))
 @example(["<script>", "<img src=x onerror=y>", "\"><svg/onload=z>", "' style='", "<template>", "<!--", "]]>"])
 def test_names_make_no_markup(listed):
@@ -156,6 +158,7 @@ def test_sizes(octets, text):
 
 # ---------------------------------------------------------------- around the rows
 
+@UNHURRIED
 @given(st.lists(names.filter(lambda name: name not in (".", "..")), max_size=4), st.sampled_from(["", "?sort=size", "#x?y"]))
 def test_breadcrumbs_lead_to_the_folders_on_the_way(path, rest):
     segments = [url(name)[2:] for name in path]
@@ -369,6 +372,7 @@ def test_json():
     assert dict(as_json.headers())["Content-Type"] == "application/json"
 
 
+@UNHURRIED
 @given(st.lists(entries, max_size=8), queries)
 def test_json_has_the_entries_of_the_page(listed, query):
     content = Folder(listed)

@@ -13,8 +13,17 @@ if HERE not in sys.path:
 #: Where pictures of the page are left, to be looked at.
 PICTURES = Path(HERE).parents[1] / "build" / "browser"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-#: Milliseconds after which something that should have happened is taken to hang. Never a speed limit.
-DEADLINE = 20_000
+#: Milliseconds after which something that should have happened is taken to hang. Never a speed limit: a browser
+#: shares the processors with its server and with other tests.
+DEADLINE = 60_000
+#: Seconds for a test, for the same reason.
+LIMIT = 400
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == Path(HERE) and item.get_closest_marker("limit") is None:
+            item.add_marker(pytest.mark.limit(LIMIT))
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,41 @@ def test_a_drop_that_is_taken_away(inbox, opened):
     assert page.locator("#sending li").count() == 0
 
 
+def test_a_folder_cannot_be_sent(inbox, opened):
+    """Its File cannot be read; the entry is what tells."""
+    page = opened(inbox.url)
+    page.evaluate("DataTransferItem.prototype.webkitGetAsEntry = () => ({isDirectory: true})")
+    drop(page, {"folder": ""})
+    let_go(page)
+    line(page, "folder").get_by_text("Folders cannot be sent").wait_for()
+    assert not (inbox.share / "folder").exists()
+
+
+def test_what_happens_is_said_and_the_focus_stays(inbox, opened):
+    page = opened(inbox.url)
+    page.get_by_role("link", name="there.txt").focus()
+    drop(page, {"one.txt": "1"})
+    let_go(page)
+    page.get_by_role("status").filter(has_text="one.txt: Done").wait_for()
+    page.locator(".rows").get_by_role("link", name="one.txt").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "there.txt"
+
+
+def test_the_whole_list_comes_again(inbox, opened):
+    """Below the first folder, and of several groups of rows, in the order that was chosen."""
+    folder = inbox.share / "folder"
+    folder.mkdir()
+    for number in range(250):
+        (folder / f"{number}.txt").write_bytes(b"x" * number)
+    page = opened(inbox.url + "folder/")
+    page.get_by_role("columnheader", name="Size").get_by_role("link").click()
+    page.get_by_label("Add files").set_input_files([a_file("new.txt", b"x" * 100)])
+    page.locator(".rows bdi", has_text="new.txt").wait_for()
+    names = page.locator("tbody bdi").all_text_contents()
+    assert names == ["Parent folder", *(f"{number}.txt" for number in range(249, 99, -1)), "new.txt",
+                     *(f"{number}.txt" for number in range(99, -1, -1))]
+
+
 def test_what_is_no_file_is_left_to_the_browser(inbox, opened):
     page = opened(inbox.url)
     prevented = page.evaluate("""() => {

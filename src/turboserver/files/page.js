@@ -132,7 +132,9 @@ filter.addEventListener("input", () => {
 filter.form.addEventListener("submit", event => {
   if (filteredByServer()) return;
   event.preventDefault();
-  shownLinks()[0]?.focus();
+  clearTimeout(asked);
+  applyFilter();
+  shownLinks().find(link => !link.closest(".up"))?.focus();
 });
 
 // ---- Keys: "/" to the filter, arrows along the list, Escape out of the filter.
@@ -272,6 +274,7 @@ function uploads(form) {
   function tell(job, text, state) {
     job.line.className = state;
     job.line.querySelector(".state").textContent = text;
+    if (state) by("said").textContent = `${job.file.name}: ${text}`;
     job.line.querySelector(".cancel").textContent = state ? "Dismiss" : "Cancel";
     job.line.querySelector(".replace").hidden = state !== "failed exists";
   }
@@ -325,13 +328,16 @@ function uploads(form) {
     request.addEventListener("load", () => {
       const fresh = request.response;
       if (request.status !== 200 || !fresh?.getElementById("list")) return;
+      const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       for (const body of Array.from(list.tBodies)) body.remove();
-      list.append(...Array.from(fresh.getElementById("list").tBodies, body => document.adoptNode(body)));
+      // First all of them, then each: the collection shrinks by every one that is taken.
+      list.append(...Array.from(fresh.getElementById("list").tBodies).map(body => document.adoptNode(body)));
       told = summary.textContent = fresh.getElementById("summary").textContent;
       toldEmpty = empty.textContent = fresh.getElementById("empty").textContent;
       known = null;
       watchGroups();
       if (filter.value && !filteredByServer()) applyFilter();
+      if (focused) shownLinks().find(link => link.getAttribute("href") === focused)?.focus({ preventScroll: true });
     });
     request.send();
   }

@@ -63,9 +63,9 @@ def render(folder, target, query, uploads=False, thumbnails=THUMBNAIL_SIZE, home
     filled = {
         "title": escape(crumbs[-1][0]), "crumbs": "".join(_crumb(*crumb) for crumb in crumbs[:-1]),
         "here": escape(crumbs[-1][0]), "summary": escape(_summary(folder, ranks, query)), "columns": _columns(query),
-        "filter": escape(query.filter), "kept": _kept(query), "total": str(len(folder.entries)),
-        "unfiltered": _unfiltered(query), "json": escape(query.reference(format="json")),
-        "plain": escape(query.reference(format="plain")),
+        "filter": escape(query.filter), "kept": _kept(query),
+        "unfiltered": _unfiltered(query),
+        "json": escape(query.reference(format="json")), "plain": escape(query.reference(format="plain")),
         "up": _UP if len(crumbs) > 1 else "", "empty": "" if ranks else _nothing(query),
     }
     return in_blocks(_pieces(frame, filled, folder.entries, ranks, thumbnails))
