@@ -6,23 +6,13 @@ import stat
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from file_strategies import UNHURRIED, entries, names
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turboserver.files import folder as folders
 from turboserver.files.folder import BROKEN, FILE, FOLDER, OTHER, Entry, Folder, Query, name_key, read
 from turboserver.files.names import decoded, kind, name_of, readable, url, viewable
-
-#: No speed limits: other things run on the machine.
-UNHURRIED = settings(deadline=None)
-#: What a file can be called: any octets but "/" and NUL.
-names = st.one_of(
-    st.binary(min_size=1, max_size=40).map(lambda octets: octets.replace(b"\0", b"n").replace(b"/", b"s")).map(os.fsdecode),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=40))
-entries = st.builds(
-    Entry, names, st.sampled_from([FOLDER, FILE, FILE, OTHER, BROKEN]), st.none() | st.integers(0, 1 << 62),
-    st.none() | st.integers(-1 << 62, 1 << 62), st.booleans())
-
 
 def called(path, octets, content=b""):
     """A file whose name is `octets`; the test is skipped where the file system takes no such name."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from file_strategies import UNHURRIED, entries, names
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_files_folder import UNHURRIED, entries, names
 
 from turboserver.files import as_json, page
 from turboserver.files.folder import BROKEN, FILE, FOLDER, OTHER, Entry, Folder, Query
