@@ -1,8 +1,16 @@
-"""What the file server knows of files, apart from HTTP.
+"""The file server: what is decided about a request for a file, what is sent, and what is received.
 
-For the folder page, in the order of the data: folder.py (what is in a folder, in which order, and which part of
-it is asked for), names.py (what becomes of a name: a URL, a text, a kind), page.py (the page for people, from
-page.html, page.css and page.js) and as_json.py (the same for programs).
+    beneath.py      which names a target means, and the way to them that cannot leave the root
+    conditions.py   whether the client has it already, or knew another version (RFC 9110, 13)
+    ranges.py       which parts of it are wanted (RFC 9110, 14)
+    media_types.py  what it is
+    codings.py      in which coding it is sent (RFC 9110, 12.5.3)
+    folder.py       what is in a folder, in which order, and which part of it is asked for
+    names.py        what becomes of a name: a URL, a text, a kind
+    page.py         the page of it for people, from page.html, page.css and page.js
+    as_json.py      the same for programs
+    auth.py         who asks (RFC 7617)
+    upload.py, partials.py, forms.py    what is received, and where that waits until it is whole
 
 Pure Python. What may not live here: sockets and handlers; bytes go to whoever asked.
 """
