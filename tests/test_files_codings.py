@@ -13,7 +13,7 @@ from turboserver.files.codings import BLOCK, EXTENSIONS, ON_THE_FLY, choose, com
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = hypothesis.strategies
-SETTINGS = hypothesis.settings(max_examples=1000, derandomize=True, database=None, deadline=None,
+SETTINGS = hypothesis.settings(max_examples=500, derandomize=True, database=None, deadline=None,
                                suppress_health_check=list(hypothesis.HealthCheck))
 ALL = ("br", "zstd", "gzip")
 

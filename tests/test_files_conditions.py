@@ -13,7 +13,7 @@ from turboserver.files.conditions import etag, evaluate, format_date, parse_date
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = hypothesis.strategies
-SETTINGS = hypothesis.settings(max_examples=1000, derandomize=True, database=None, deadline=None,
+SETTINGS = hypothesis.settings(max_examples=300, derandomize=True, database=None, deadline=None,
                                suppress_health_check=list(hypothesis.HealthCheck))
 
 NOW = 1_700_000_000                 # Tue, 14 Nov 2023 22:13:20 GMT

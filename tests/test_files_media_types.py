@@ -11,7 +11,7 @@ from turboserver.files.media_types import TYPES, MediaType, media_type
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = hypothesis.strategies
-SETTINGS = hypothesis.settings(max_examples=1000, derandomize=True, database=None, deadline=None,
+SETTINGS = hypothesis.settings(max_examples=300, derandomize=True, database=None, deadline=None,
                                suppress_health_check=list(hypothesis.HealthCheck))
 
 

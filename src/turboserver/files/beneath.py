@@ -3,9 +3,9 @@
     resolve(path)            octets -> names. Text alone; the file system is not asked.
     open_beneath(root, ...)  names -> descriptor. Nothing outside of the root is opened, whatever is renamed meanwhile.
 
-The way to a file is gone step by step: each name is opened in the directory that was opened before it, never
-through a link (O_NOFOLLOW). The text of a link is read and its names are gone in the same manner. So a link that stays
-inside works, an absolute one, too, and there is no moment between looking and opening.
+The way to a file is gone step by step: each name is opened in the directory that was opened before it, never through
+a link (O_NOFOLLOW). The text of a link is read and its names are gone in the same manner. So a link that stays inside
+works, an absolute one, too, and there is no moment between looking and opening.
 
 Invariants of the walk:
     inside is what was reached from the root's own descriptor by steps down. Nothing else is.
@@ -44,8 +44,8 @@ _NOT_HERE = os.O_CREAT | os.O_TRUNC | os.O_EXCL | (getattr(os, "O_TMPFILE", 0) &
 # What systems say of a link under O_NOFOLLOW, and under O_DIRECTORY with it.
 _IS_LINK = {errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)}
 
-_RESERVED_ON_WINDOWS = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{device}{number}" for device in ("COM", "LPT")
-                        for number in "123456789¹²³")}
+_RESERVED_ON_WINDOWS = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$",
+                        *(device + number for device in ("COM", "LPT") for number in "123456789¹²³")}
 
 
 class Refused(Exception):
@@ -134,10 +134,11 @@ def status_of(error):
 
 
 _STATUSES = {
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV, errno.ENXIO, errno.ENODEV,
-                     errno.EILSEQ, errno.EINVAL), HTTPStatus.NOT_FOUND),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV, errno.ENXIO,
+                     errno.ENODEV, errno.EILSEQ, errno.EINVAL), HTTPStatus.NOT_FOUND),
     **dict.fromkeys((errno.EACCES, errno.EPERM), HTTPStatus.FORBIDDEN),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE), HTTPStatus.SERVICE_UNAVAILABLE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE),
+                    HTTPStatus.SERVICE_UNAVAILABLE),
 }
 
 

@@ -11,8 +11,9 @@ turboserver[compression] is installed: brotli and zstandard, the bindings that t
 Invariants: a field that is malformed asks for nothing: the answer is not compressed. compressed() holds one block and
 the window of its format, no more, whatever comes in.
 
-Any thread; an encoder belongs to one at a time. What may not live here: which files are worth it (media_types.py), entity
-tags (conditions.py), and secrets: what holds one beside what a client sent is never compressed here, only files are.
+Any thread; an encoder belongs to one at a time. What may not live here: which files are worth it (media_types.py),
+entity tags (conditions.py), and secrets: what holds one beside what a client sent is never compressed here, only
+files are.
 """
 
 import re
@@ -31,7 +32,9 @@ _BROTLI_QUALITY = 5         # as fast as gzip, and smaller; above that it is for
 _ZSTD_LEVEL = 3             # its own default; the window is 2 MiB, RFC 9659 allows 8
 
 # RFC 9110, 12.5.3 and 12.4.2: codings [ weight ], and the list of 5.6.1.
-_element = re.compile(r"[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?)?[ \t]*(?:,|\Z)").match
+_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_WEIGHT = r"[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)"
+_element = re.compile(rf"[ \t]*(?:({_TOKEN})(?:{_WEIGHT})?)?[ \t]*(?:,|\Z)").match
 
 
 def parse(field):
@@ -168,7 +171,8 @@ def _zstandard():
 
 
 # In the order of speed.
-_encoders = {coding: encoder for coding, encoder in (("zstd", _zstd()), ("br", _brotli()), ("gzip", _Gzip)) if encoder is not None}
+_encoders = {coding: encoder for coding, encoder in (("zstd", _zstd()), ("br", _brotli()), ("gzip", _Gzip))
+             if encoder is not None}
 ON_THE_FLY = tuple(_encoders)
 
 

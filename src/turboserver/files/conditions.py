@@ -4,8 +4,8 @@
     evaluate(...)       200, 304 or 412, and whether Range counts, in the order of 13.2.2
 
 What a field that is malformed means is what does no harm: a tag list that cannot be read matches nothing for reading
-(the client gets the file) and fails for writing (nothing is lost); a date that cannot be read is no field (13.1.3, 13.1.4).
-Dates after today are dates: If-Modified-Since of next year is 304, as RFC 9110 and http.server have it.
+(the client gets the file) and fails for writing (nothing is lost); a date that cannot be read is no field (13.1.3,
+13.1.4). Dates after today are dates: If-Modified-Since of next year is 304, as RFC 9110 and http.server have it.
 
 Known weakness: a file that is changed twice within the clock of its file system, to the same size, keeps its tag.
 Where that matters give etag() the time, and the tag of a file that is new is weak.
@@ -183,7 +183,8 @@ def _matches(tags, current, strong):
 
 
 def _if_range(value, tag, modified, now):
-    """13.1.5: a tag by strong comparison; a date only if it is the very one, and no later change can have it (8.8.2.2)."""
+    """13.1.5: a tag by strong comparison; a date only if it is the very one and no later change can have it, too
+    (8.8.2.2)."""
     if value.startswith(('"', "W/")):
         match = _tag.fullmatch(value)
         return match is not None and match[1] is None and value == tag

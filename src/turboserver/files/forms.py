@@ -1,12 +1,12 @@
 """A plain form that sends files: multipart/form-data (RFC 7578), streamed into uploads.
 
-The format is read by the library `multipart` (the extra turboserver[upload]): it is fed pieces and gives pieces, has a
-bound for each thing that a client could make large, and has no dependencies. Its strict mode is not used: what that
-refuses depends on how the octets are cut. A form begins with its boundary, instead; what follows the last one is dropped.
-The library python-multipart was looked at, too; it works by callbacks and once had the same module name.
+The format is read by the library `multipart` (the extra turboserver[upload]): it is fed pieces and gives pieces, has
+a bound for each thing that a client could make large, and has no dependencies. Its strict mode is not used: what that
+refuses depends on how the octets are cut. A form begins with its boundary, instead; what follows the last one is
+dropped. The library python-multipart was looked at, too; it works by callbacks and once had the same module name.
 
-All or nothing: files get their names when the form has come to its end. Fields that are no files are dropped, and so is
-an input without a file (its file name is empty).
+All or nothing: files get their names when the form has come to its end. Fields that are no files are dropped, and so
+is an input without a file (its file name is empty).
 
 One thread at a time. What may not live here: what a file goes through (upload.py).
 """

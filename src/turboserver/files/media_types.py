@@ -1,12 +1,12 @@
 """What a file is, by its name: the media type, whether its octets are coded already, whether compressing is worth it.
 
-The library's mimetypes is asked for what is not in the tables here; it reads the system's files, too, which differ. The
-tables have what the web is made of, so that a page works everywhere, and what http.server has in extensions_map.
+The library's mimetypes is asked for what is not in the tables here; it reads the system's files, too, which differ.
+The tables have what the web is made of, so that a page works everywhere, and what http.server has in extensions_map.
 
-A charset is said for text/* alone, text/javascript among it: without one, browsers guess by their user's language. It is not
-said where the file itself does or where there is no such parameter: XML and SVG have a declaration, which a charset would
-overrule (RFC 7303, 3); JSON is always UTF-8 and has no parameter (RFC 8259, 11). text/html can declare one, too, but most
-do not, and UTF-8 is what they are written in; who serves old pages gives another charset, or None.
+A charset is said for text/* alone, text/javascript among it: without one, browsers guess by their user's language. It
+is not said where the file itself does or where there is no such parameter: XML and SVG have a declaration, which a
+charset would overrule (RFC 7303, 3); JSON is always UTF-8 and has no parameter (RFC 8259, 11). text/html can declare
+one, too, but most do not, and UTF-8 is what they are written in; who serves old pages gives another charset, or None.
 
 Any thread. What may not live here: looking into files, and whether it is there.
 """
@@ -23,47 +23,51 @@ DEFAULT = "application/octet-stream"
 # By extension, in small letters. Each is registered with IANA (x- and vnd. excepted) or what browsers ask for.
 TYPES = {
     # pages
-    ".html": "text/html", ".htm": "text/html", ".xhtml": "application/xhtml+xml", ".css": "text/css", ".js": "text/javascript",
-    ".mjs": "text/javascript", ".cjs": "text/javascript", ".json": "application/json", ".map": "application/json",
-    ".webmanifest": "application/manifest+json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".xml": "text/xml",
-    ".rss": "application/rss+xml", ".atom": "application/atom+xml", ".jsonld": "application/ld+json",
-    ".geojson": "application/geo+json", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson",
-    ".vtt": "text/vtt", ".ics": "text/calendar", ".appcache": "text/cache-manifest",
+    ".html": "text/html", ".htm": "text/html", ".xhtml": "application/xhtml+xml", ".css": "text/css",
+    ".js": "text/javascript", ".mjs": "text/javascript", ".cjs": "text/javascript", ".json": "application/json",
+    ".map": "application/json", ".webmanifest": "application/manifest+json", ".wasm": "application/wasm",
+    ".svg": "image/svg+xml", ".xml": "text/xml", ".rss": "application/rss+xml", ".atom": "application/atom+xml",
+    ".jsonld": "application/ld+json", ".geojson": "application/geo+json", ".ndjson": "application/x-ndjson",
+    ".jsonl": "application/x-ndjson", ".vtt": "text/vtt", ".ics": "text/calendar",
+    ".appcache": "text/cache-manifest",
     # text
-    ".txt": "text/plain", ".log": "text/plain", ".text": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown",
-    ".csv": "text/csv", ".tsv": "text/tab-separated-values", ".yaml": "application/yaml", ".yml": "application/yaml",
-    ".toml": "application/toml", ".ini": "text/plain", ".cfg": "text/plain", ".conf": "text/plain", ".rst": "text/x-rst",
-    ".py": "text/x-python", ".c": "text/plain", ".h": "text/plain", ".diff": "text/x-diff", ".patch": "text/x-diff",
+    ".txt": "text/plain", ".log": "text/plain", ".text": "text/plain", ".md": "text/markdown",
+    ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/tab-separated-values",
+    ".yaml": "application/yaml", ".yml": "application/yaml", ".toml": "application/toml", ".ini": "text/plain",
+    ".cfg": "text/plain", ".conf": "text/plain", ".rst": "text/x-rst", ".py": "text/x-python", ".c": "text/plain",
+    ".h": "text/plain", ".diff": "text/x-diff", ".patch": "text/x-diff",
     # pictures
-    ".png": "image/png", ".apng": "image/apng", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".avif": "image/avif",
-    ".webp": "image/webp", ".jxl": "image/jxl", ".heic": "image/heic", ".heif": "image/heif", ".bmp": "image/bmp",
-    ".tif": "image/tiff", ".tiff": "image/tiff",
+    ".png": "image/png", ".apng": "image/apng", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
+    ".avif": "image/avif", ".webp": "image/webp", ".jxl": "image/jxl", ".heic": "image/heic", ".heif": "image/heif",
+    ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
     # sound and films
-    ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac", ".wav": "audio/wav",
-    ".weba": "audio/webm", ".m4a": "audio/mp4", ".aac": "audio/aac", ".mid": "audio/midi", ".mp4": "video/mp4", ".m4v": "video/mp4",
-    ".webm": "video/webm", ".ogv": "video/ogg", ".mov": "video/quicktime", ".mkv": "video/matroska",
-    ".m3u8": "application/vnd.apple.mpegurl", ".mpd": "application/dash+xml",
+    ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",
+    ".wav": "audio/wav", ".weba": "audio/webm", ".m4a": "audio/mp4", ".aac": "audio/aac", ".mid": "audio/midi",
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg", ".mov": "video/quicktime",
+    ".mkv": "video/matroska", ".m3u8": "application/vnd.apple.mpegurl", ".mpd": "application/dash+xml",
     # fonts
-    ".woff": "font/woff", ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf", ".ttc": "font/collection",
-    ".eot": "application/vnd.ms-fontobject",
+    ".woff": "font/woff", ".woff2": "font/woff2", ".ttf": "font/ttf", ".otf": "font/otf",
+    ".ttc": "font/collection", ".eot": "application/vnd.ms-fontobject",
     # documents, models, programs
     ".pdf": "application/pdf", ".epub": "application/epub+zip", ".gltf": "model/gltf+json",
     ".glb": "model/gltf-binary", ".stl": "model/stl", ".apk": "application/vnd.android.package-archive",
     # archives: a file that is one whole, also where mimetypes sees a coding (.tar.gz), as in http.server
-    ".gz": "application/gzip", ".tgz": "application/gzip", ".taz": "application/gzip", ".z": DEFAULT, ".bz2": "application/x-bzip2",
-    ".tbz2": "application/x-bzip2", ".xz": "application/x-xz", ".txz": "application/x-xz", ".zst": "application/zstd", ".br": DEFAULT,
-    ".tar": "application/x-tar", ".zip": "application/zip", ".7z": "application/x-7z-compressed", ".whl": "application/zip",
+    ".gz": "application/gzip", ".tgz": "application/gzip", ".taz": "application/gzip", ".z": DEFAULT,
+    ".bz2": "application/x-bzip2", ".tbz2": "application/x-bzip2", ".xz": "application/x-xz",
+    ".txz": "application/x-xz", ".zst": "application/zstd", ".br": DEFAULT, ".tar": "application/x-tar",
+    ".zip": "application/zip", ".7z": "application/x-7z-compressed", ".whl": "application/zip",
 }
 # Pictures that are stored compressed, and of no use otherwise.
 _CODED = {".svgz": ("image/svg+xml", "gzip")}
 
 _compressible = re.compile(
-    r"text/.+|.+\+(?:xml|json)|application/(?:json|xml|yaml|toml|wasm|rtf|javascript|ecmascript|x-javascript|x-ndjson|x-sh|sql|x-sql|x-tar"
-    r"|vnd\.ms-fontobject|vnd\.apple\.mpegurl|postscript|dash\+xml|graphql)"
-    r"|image/(?:bmp|x-ms-bmp|x-icon|vnd\.microsoft\.icon|tiff)|font/(?:ttf|otf|collection)|audio/(?:wav|x-wav|midi)|model/(?:stl|obj)").fullmatch
+    r"text/.+|.+\+(?:xml|json)|application/(?:json|xml|yaml|toml|wasm|rtf|javascript|ecmascript|x-javascript"
+    r"|x-ndjson|x-sh|sql|x-sql|x-tar|vnd\.ms-fontobject|vnd\.apple\.mpegurl|postscript|dash\+xml|graphql)"
+    r"|image/(?:bmp|x-ms-bmp|x-icon|vnd\.microsoft\.icon|tiff)|font/(?:ttf|otf|collection)"
+    r"|audio/(?:wav|x-wav|midi)|model/(?:stl|obj)").fullmatch
 # A type with parameters (RFC 9110, 8.3.1), without white space that nobody needs.
-_content_type = re.compile(r"""[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ ]?;[ ]?[!#$%&'*+.^_`|~0-9A-Za-z-]+="""
-                           r"""(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|"[ !#-\[\]-~]*"))*""").fullmatch
+_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_content_type = re.compile(rf'{_TOKEN}/{_TOKEN}(?: ?; ?{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))*').fullmatch
 
 
 class MediaType(NamedTuple):

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from .beneath import Refused
 
-__all__ = ["LIFETIME", "PREFIX", "Partial", "check_name", "is_reserved", "lock", "partial_name", "query", "sweep", "sweep_at_times",
-           "temporary_name"]
+__all__ = ["LIFETIME", "PREFIX", "Partial", "check_name", "is_reserved", "lock", "partial_name", "query", "sweep",
+           "sweep_at_times", "temporary_name"]
 
 PREFIX = ".turboserver-upload-"
 LIFETIME = 24 * 3600        # seconds that an upload may lie: a client comes back the next day or not at all

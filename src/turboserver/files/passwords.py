@@ -9,12 +9,12 @@ A file has a line for each user, NAME:HASH, and lines that are empty or begin wi
 Others (MD5, SHA-1, DES, none at all) are refused by line: who has the file has the passwords.
 
 The hashes are verified by libpass, the maintained passlib (the extra turboserver[auth]). Why this one: it knows all
-three kinds; bcrypt and argon2-cffi, which do the work for it, know one each, pwdlib has these two alone, and passlib itself
-has had no release since 2020, needs the module crypt that Python 3.13 has no more, and fails with bcrypt 5.
+three kinds; bcrypt and argon2-cffi, which do the work for it, know one each, pwdlib has these two alone, and passlib
+itself has had no release since 2020, needs the module crypt that Python 3.13 has no more, and fails with bcrypt 5.
 
-Invariants: verify() takes as long for a user that does not exist as for one that does: another user's hash is verified
-then, always the same one for the same name. A file is looked at before each use, and read again if it is another; while
-what is in it cannot be read, the users are those of before, and the mistake is reported once.
+Invariants: verify() takes as long for a user that does not exist as for one that does: another user's hash is
+verified then, always the same one for the same name. A file is looked at before each use, and read again if it is
+another; while what is in it cannot be read, the users are those of before, and the mistake is reported once.
 
 Any thread. What may not live here: HTTP (auth.py), remembering passwords.
 """
@@ -37,7 +37,8 @@ _control = re.compile(rb"[\x00-\x1f\x7f]").search
 # The kinds of hashes: what each begins with, what it looks like whole, and its name in passlib.hash.
 _KINDS = (
     ("bcrypt", re.compile(r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}").fullmatch),
-    ("argon2", re.compile(r"\$argon2(?:id|i|d)\$(?:v=[0-9]+\$)?m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+").fullmatch),
+    ("argon2", re.compile(r"\$argon2(?:id|i|d)\$(?:v=[0-9]+\$)?m=[0-9]+,t=[0-9]+,p=[0-9]+"
+                          r"\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+").fullmatch),
     ("sha512_crypt", re.compile(r"\$6\$(?:rounds=[0-9]{1,9}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}").fullmatch),
 )
 

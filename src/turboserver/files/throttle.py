@@ -1,13 +1,13 @@
 """Guessing is slowed down: how long an address has to wait that failed too often.
 
 The first FREE failures cost nothing: people mistype. Each one after that doubles the time for which nothing of this
-address is looked at, right or wrong, so a guess cannot be hurried by asking more at once. What is remembered is forgotten
-when FORGET seconds went by without a failure; a success does not do that, or who has an account could go on guessing
-for another.
+address is looked at, right or wrong, so a guess cannot be hurried by asking more at once. What is remembered is
+forgotten when FORGET seconds went by without a failure; a success does not do that, or who has an account could go on
+guessing for another.
 
-Invariants: attempts that have not ended count as if they had failed, so that requests at the same time do not all pass
-for the first; and MAX_PENDING is how many there are. The table has MAX_ADDRESSES at most; the one that tried longest
-ago goes first. IPv6 counts by /64: that many addresses a client has.
+Invariants: attempts that have not ended count as if they had failed, so that requests at the same time do not all
+pass for the first; and MAX_PENDING is how many there are. The table has MAX_ADDRESSES at most; the one that tried
+longest ago goes first. IPv6 counts by /64: that many addresses a client has.
 
 Any thread; nobody sleeps here, the caller is told a number. What may not live here: passwords.
 """

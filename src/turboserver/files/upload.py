@@ -4,8 +4,8 @@
         upload.write(octets)            again and again
         answer = upload.finish()        it is there, whole; without this nothing is
 
-The octets go to a file without a name (O_TMPFILE) or one with a reserved name (partials.py) in the same folder, and get
-their name by link(2), which replaces nothing, or by rename(2), which replaces the file in one step.
+The octets go to a file without a name (O_TMPFILE) or one with a reserved name (partials.py) in the same folder, and
+get their name by link(2), which replaces nothing, or by rename(2), which replaces the file in one step.
 
 Going on with an upload. The file is kept under a reserved name when it is cut short, if its length was known.
 The client asks how much is there (HEAD: query() gives what goes into Upload-Offset), and sends the rest by PUT with
@@ -14,13 +14,13 @@ Content-Range (RFC 9110, 14.5). This is the simplest form that curl can drive:
     curl -T file -C "$(offset from HEAD)" URL
 
 curl's `-C -` asks nobody over HTTP and sends all from the start, which works as well. The Internet draft "Resumable
-Uploads for HTTP" has a resource of its own for each upload, PATCH, and an interim answer 104, which curl does not know;
-Upload-Offset and Upload-Length are its names. What the draft can do and this cannot: tell two uploads of one name and
-one length by one owner apart. Who changes the file between the parts gets a mixture.
+Uploads for HTTP" has a resource of its own for each upload, PATCH, and an interim answer 104, which curl does not
+know; Upload-Offset and Upload-Length are its names. What the draft can do and this cannot: tell two uploads of one
+name and one length by one owner apart. Who changes the file between the parts gets a mixture.
 
 Invariants: `directory` is below the root because open_beneath() opened it, and every name is one step from it, never
-through a link. What replaces a file is judged again at the moment it does so, alone among uploads (a lock on the folder);
-other programs may still change the file in that moment.
+through a link. What replaces a file is judged again at the moment it does so, alone among uploads (a lock on the
+folder); other programs may still change the file in that moment.
 
 One thread at a time for an Upload. What may not live here: reading a request, the format of forms (forms.py).
 """
@@ -49,8 +49,9 @@ _FOLDER_WAIT = 5            # seconds for the lock of a folder, which is held fo
 # RFC 9110, 14.4; the length must be known.
 _content_range = re.compile(r"[ \t]*bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})[ \t]*", re.IGNORECASE).fullmatch
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# What file systems say that have no O_TMPFILE or no links.
-_CANNOT = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EPERM, errno.ENOSYS, errno.EMLINK}
+# What file systems say that have no O_TMPFILE, and those that have no links.
+_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+_NO_LINKS = {errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK}
 # A file without a name gets one through /proc alone.
 _unnamed = getattr(os, "O_TMPFILE", None) if os.path.isdir("/proc/self/fd") else None
 _NAMED = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -93,8 +94,8 @@ class Upload:
     keep_free: octets of the disk that are not for uploads. sync: be on the disk before it is answered.
     mode: permissions, less the umask. lifetime: seconds after which what was kept is removed.
 
-    Raises Refused here and in each method: 400 (name, range, cut short), 403, 409 (something is in the way, another upload is
-    under way, the offset is another), 412, 413, 503, 507. After that, as after `with` without finish(),
+    Raises Refused here and in each method: 400 (name, range, cut short), 403, 409 (something is in the way, another
+    upload is under way, the offset is another), 412, 413, 503, 507. After that, as after `with` without finish(),
     there is nothing more to be done with it and nothing of it is left but a part for which `resumable` holds.
     """
 
@@ -199,7 +200,7 @@ class Upload:
                 self._fd = os.open(".", _unnamed | os.O_RDWR | os.O_CLOEXEC, self._mode, dir_fd=self._directory)
                 return
             except OSError as error:
-                if error.errno not in _CANNOT:
+                if error.errno not in _NO_UNNAMED:
                     raise
         name = partials.temporary_name()
         self._fd = os.open(name, _NAMED | os.O_CREAT | os.O_EXCL, self._mode, dir_fd=self._directory)
@@ -301,14 +302,14 @@ class Upload:
             self._kept = False
             raise Refused(409, "there is a file of this name") from None
         except OSError as error:
-            if error.errno not in _CANNOT or self._path is None:
+            if error.errno not in _NO_LINKS or self._path is None:
                 raise
-            # No links on this file system: an empty file keeps the name for the moment.
-            os.close(os.open(self._name, _NAMED | os.O_CREAT | os.O_EXCL, self._mode, dir_fd=self._directory))
-            self._take_place()
+            self._take_empty_place()
             return
         if self._path is not None:
-            os.unlink(self._path, dir_fd=self._directory)
+            # It is there now, whatever becomes of the other name.
+            with contextlib.suppress(OSError):
+                os.unlink(self._path, dir_fd=self._directory)
             self._path = None
 
     def _link_as(self, name):
@@ -316,6 +317,15 @@ class Upload:
             os.link(self._path, name, src_dir_fd=self._directory, dst_dir_fd=self._directory, follow_symlinks=False)
         else:
             os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory, follow_symlinks=True)
+
+    def _take_empty_place(self):
+        """Without links: an empty file keeps the name for the moment."""
+        os.close(os.open(self._name, _NAMED | os.O_CREAT | os.O_EXCL, self._mode, dir_fd=self._directory))
+        try:
+            self._take_place()
+        except BaseException:
+            os.unlink(self._name, dir_fd=self._directory)
+            raise
 
     def _take_place(self):
         if self._path is None:
