@@ -131,6 +131,8 @@ def test_all_or_nothing(tmp_path):
     for cut in range(len(whole) - len("--\r\n")):
         assert refusal(tmp_path, whole[:cut], length=None) == 400, cut
         assert refusal(tmp_path, whole[:cut], length=len(whole)) == 400
+    # The form is whole, and the message is not.
+    assert refusal(tmp_path, whole, length=len(whole) + 1) == 400
     (tmp_path / "b").write_bytes(b"old")
     assert refusal(tmp_path, whole) == 409 and (tmp_path / "b").read_bytes() == b"old"
     assert received(tmp_path, whole, replace=True) == {"a": (201, b"x" * 1000), "b": (204, b"y" * 1000)}

@@ -133,6 +133,7 @@ def test_the_bound_of_sizes(folder):
     assert folder.put(b"0123456789", size_bound=10).status == 201
     assert folder.refusal(b"01234567890", name="b", size_bound=10)[0] == 413
     assert folder.refusal(b"01234567890", name="b", size_bound=10, length=None)[0] == 413
+    assert folder.refusal(b"01234567890", name="b", size_bound=10, length=None, pieces=[b"01234", b"567890"])[0] == 413
     assert folder.refusal(b"", name="b", size_bound=10, length=11)[0] == 413
     assert folder.put(b"0123456789", name="c", size_bound=10, length=None).status == 201
     assert folder.rest() == []

@@ -117,7 +117,7 @@ class Basic:
         if secret is not None and self._remembered.has(user, password, secret):
             return True
         right = self._users.verify(user, password)
-        # It was right for what the file has said since.
+        # Right for another hash that was there for a moment is not right for this one.
         if right and secret is not None and secret == self._users.secret_of(user):
             self._remembered.add(user, password, secret)
         return right
