@@ -11,6 +11,9 @@
     as_json.py      the same for programs
     auth.py, passwords.py, throttle.py  who asks (RFC 7617), and how often somebody may try
     upload.py, partials.py, forms.py    what is received, and where that waits until it is whole
+    options.py      what of all that is wanted
+    opening.py      from a target to what is open below the root
+    sending.py, receiving.py, handler.py    the handler, which calls all of these
 
-Pure Python. What may not live here: sockets and handlers; bytes go to whoever asked.
+Pure Python. What may not live here: sockets; and but for the last three modules, handlers.
 """

@@ -1,0 +1,248 @@
+"""The file server's handler: who asks, what for, and which module answers.
+
+    handler_class(options)  a FileHandler for options.Options
+    FileHandler             SimpleHTTPRequestHandler with all that options can ask for
+
+The order of each request: a preflight of CORS, which never has credentials; who asks (auth.py); the target and what is
+open below the root (opening.py); then sending.py or receiving.py. Whatever is wrong is a Refused, and becomes the
+standard error page in one place.
+
+The hooks of the original are honoured in a subclass: list_directory, guess_type, copyfile, extensions_map, index_pages
+in their places; where translate_path or send_head is another one the original's do_GET answers, for only it asks them,
+and what is sent is then the program's own business.
+
+Invariant: nothing here is a hook of the connection, so that lanes.decide() finds the reactor lane.
+
+The handler's thread. What may not live here: anything that can be decided without a handler.
+"""
+
+import os
+
+from ..errors import BodyError
+from ..http.server import SimpleHTTPRequestHandler, header_names
+from .beneath import Refused
+from .folder import Query
+from .opening import Target, open_target, refusal, root_at
+from .options import Options
+from .receiving import METHODS, receive_file, receive_form, upload_fields
+from .sending import common_fields, send_empty, send_file, send_folder
+
+__all__ = ["FileHandler", "handler_class"]
+
+_HOOKS = ("translate_path", "send_head", "list_directory", "guess_type", "copyfile")
+# As they are now: who replaces them in the original's class means it.
+_standard = {name: getattr(SimpleHTTPRequestHandler, name) for name in _HOOKS}
+_STANDARD_TYPES = dict(SimpleHTTPRequestHandler.extensions_map)
+
+_READING = "GET, HEAD"
+# Fields of a request that a page of another site may send. What uploads is not for it.
+_PREFLIGHT = (("Access-Control-Allow-Methods", _READING),
+              ("Access-Control-Allow-Headers", "Authorization, If-Match, If-Modified-Since, If-None-Match, If-Range, "
+                                               "If-Unmodified-Since, Range"),
+              ("Access-Control-Max-Age", "86400"),
+              ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"))
+
+
+class FileHandler(SimpleHTTPRequestHandler):
+    """http.server.SimpleHTTPRequestHandler with conditions, ranges, codings, folder pages and uploads.
+
+    turbo_files: Options of the class. directory: as in the original; turbo_files.directory if it is left out.
+    """
+
+    turbo_files = Options()
+    turbo_decode_chunked = True     # of a PUT in chunks the file is the content
+
+    _fields = ()            # for the next head that the original's own code writes
+
+    def __init__(self, *args, directory=None, **kwargs):
+        if directory is None:
+            directory = self.turbo_files.directory
+        super().__init__(*args, directory=directory, **kwargs)
+
+    # ---- Methods ----
+
+    def do_GET(self):
+        """A file, a folder, or why not (RFC 9110, 9.3.1)."""
+        self._answer(self._read)
+
+    def do_HEAD(self):
+        """The same without its body (9.3.2). With uploads: how much of one that was cut short is there."""
+        self._answer(self._read)
+
+    def do_PUT(self):
+        """The body becomes a file (9.3.4)."""
+        self._answer(self._put)
+
+    def do_POST(self):
+        """The files of a form go into a folder, if the query is `upload` (9.3.3)."""
+        self._answer(self._post)
+
+    def do_OPTIONS(self):
+        """Which methods there are (9.3.7), and whether a page of another site may read (Fetch Standard, 3.3)."""
+        self._answer(self._options)
+
+    def _answer(self, method):
+        """Call method(owner) if whoever asks may, and send what is refused."""
+        if not hasattr(self.headers, "get_all"):
+            # HTTP/0.9, from Python 3.14 on.
+            self.headers = self.MessageClass()
+        try:
+            if self._is_preflight():
+                send_empty(self, 204, _PREFLIGHT)
+            else:
+                method(self._user())
+        except Refused as refused:
+            self._refuse(refused)
+        except BodyError:
+            raise
+        except ConnectionError:
+            # The client went away, as browsers do whenever a film is wound on: nothing to be told.
+            self.close_connection = True
+
+    def _read(self, owner):
+        if self._overridden("translate_path") or self._overridden("send_head"):
+            self._read_as_original()
+            return
+        options, target = self.turbo_files, Target.of(self.path)
+        root = self._root()
+        more = upload_fields(self, root, target, owner) if options.upload and self.command == "HEAD" else ()
+        try:
+            opened = open_target(root, target, index_pages=getattr(self, "index_pages", ("index.html", "index.htm")),
+                                 outside=options.outside, spa=options.spa)
+        except Refused:
+            if not more:
+                raise
+            # Nothing has the name yet.
+            send_empty(self, 204, (*more, ("Cache-Control", "no-store")))
+            return
+        with opened:
+            if not opened.is_folder:
+                self._fields = more
+                send_file(self, root, opened)
+            elif not target.is_canonical:
+                send_empty(self, 301, (("Location", target.canonical + target.query),))
+            elif self._wants_list(target):
+                self._list_as_original(opened)
+            else:
+                send_folder(self, opened, target)
+
+    def _put(self, owner):
+        if not self.turbo_files.upload:
+            self._unsupported()
+        receive_file(self, self._root(), Target.of(self.path), owner)
+
+    def _post(self, owner):
+        if not self.turbo_files.upload:
+            self._unsupported()
+        target = Target.of(self.path)
+        if "upload" not in (field.partition("=")[0] for field in target.query[1:].split("&")):
+            raise Refused(405, "forms are sent to ?upload", (("Allow", METHODS),))
+        receive_form(self, self._root(), target)
+
+    def _options(self, owner):
+        if not (self.turbo_files.upload or self.turbo_files.cors):
+            self._unsupported()
+        send_empty(self, 204, (("Allow", METHODS if self.turbo_files.upload else f"{_READING}, OPTIONS"),))
+
+    def _unsupported(self):
+        # As the original says it of a method that it does not have.
+        raise Refused(501, f"Unsupported method ({self.command!r})")
+
+    # ---- Who ----
+
+    def _is_preflight(self):
+        return (self.command == "OPTIONS" and self.turbo_files.cors and "Origin" in self.headers
+                and "Access-Control-Request-Method" in self.headers)
+
+    def _user(self):
+        """Who asks, "" where everybody may. Raises Refused: 401, 429."""
+        auth = self.turbo_files.auth
+        if auth is None:
+            return ""
+        # A Unix socket's client has no address: all of them are one.
+        address = self.client_address[0] if self.client_address else ""
+        found = auth.check(self.headers.get("Authorization"), str(address))
+        if found.user is None:
+            reason = "Wait before trying again" if found.status == 429 else "Who are you?"
+            raise Refused(found.status, reason, found.headers)
+        return found.user
+
+    def _root(self):
+        try:
+            return root_at(self.directory)
+        except OSError as error:
+            raise refusal(error) from error
+
+    # ---- The original's hooks, and what it answers itself ----
+
+    def _overridden(self, name):
+        return getattr(type(self), name) is not _standard[name] or name in vars(self)
+
+    def copies(self):
+        """Whether copyfile() is somebody's own."""
+        return self._overridden("copyfile")
+
+    def guess(self):
+        """guess_type() if it is somebody's own, else None."""
+        return self.guess_type if self._overridden("guess_type") else None
+
+    def more_types(self):
+        """What extensions_map has that the original's has not: {extension in small letters: type}."""
+        return {extension.lower(): kind for extension, kind in self.extensions_map.items()
+                if _STANDARD_TYPES.get(extension) != kind}
+
+    def more_headers(self):
+        """Fields for this answer beside those that it has: 3.15's extra_response_headers, and what was found out
+        before it was known which answer it would be."""
+        return (*(getattr(self, "extra_response_headers", None) or ()), *self._fields)
+
+    def _wants_list(self, target):
+        return (not self.turbo_files.page or self._overridden("list_directory")
+                or Query.of(target.path + target.query).format == "plain")
+
+    def _list_as_original(self, opened):
+        """The original's list, or that of a subclass."""
+        path = os.path.join(self.directory, *opened.names, "")
+        if not self._overridden("list_directory") and os.path.isdir(f"/proc/self/fd/{opened.fd}"):
+            # What is open, whatever has that path by now.
+            path = f"/proc/self/fd/{opened.fd}"
+        self._fields = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"),
+                        *self.more_headers(), *common_fields(self.turbo_files)]
+        self._finish_as_original(self.list_directory(path))
+
+    def _read_as_original(self):
+        self._fields = common_fields(self.turbo_files)
+        self._finish_as_original(self.send_head())
+
+    def _finish_as_original(self, file):
+        if file:
+            try:
+                if self.command != "HEAD":
+                    self.copyfile(file, self.wfile)
+            finally:
+                file.close()
+
+    def _refuse(self, refused):
+        self._fields = refused.headers
+        self.send_error(refused.status, refused.reason)
+
+    def send_error(self, code, message=None, explain=None):
+        """As the original, with what is added to each answer."""
+        self._fields = (*self._fields, *common_fields(self.turbo_files))
+        super().send_error(code, message, explain)
+
+    def end_headers(self):
+        """As the original; what waits for this head goes into it, if it has no such field."""
+        if self._fields:
+            fields, self._fields = self._fields, ()
+            sent = header_names(self)
+            for name, value in fields:
+                if name.lower() not in sent:
+                    self.send_header(name, value)
+        super().end_headers()
+
+
+def handler_class(options):
+    """A FileHandler class for these Options; it keeps connections (HTTP/1.1)."""
+    return type("FileHandler", (FileHandler,), {"turbo_files": options, "protocol_version": "HTTP/1.1",
+                                                "__doc__": FileHandler.__doc__, "__module__": __name__})
