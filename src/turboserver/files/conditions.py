@@ -57,7 +57,8 @@ def etag(found, coding="identity", now_ns=None):
     found: os.stat_result. Device, inode, size and time go into it, and nobody can read them there.
     now_ns: time.time_ns(); where it is given, the tag of a file that may still change unseen is weak (8.8.1).
     """
-    octets = struct.pack("<QQQq", found.st_dev % 2**64, found.st_ino % 2**64, found.st_size, found.st_mtime_ns)
+    # Some file systems have times of more than 64 bits.
+    octets = struct.pack("<QQQQ", found.st_dev % 2**64, found.st_ino % 2**64, found.st_size, found.st_mtime_ns % 2**64)
     tag = f'"{hashlib.blake2b(octets + coding.lower().encode("latin-1"), digest_size=12).hexdigest()}"'
     if now_ns is not None and now_ns - found.st_mtime_ns < _CLOCK_NS:
         tag = "W/" + tag
