@@ -1,106 +1,62 @@
-"""A server of one folder for the browser: the page on its own requests, PUT and POST for uploads.
-
-It is no model for how files are served: what it does with requests is the least that a browser can be tested with.
-"""
+"""A server of one folder for the browser: the file server itself, whose uploads can be held up in the middle."""
 import contextlib
-import email
-import email.policy
+import dataclasses
 import os
 import struct
 import threading
 import zlib
 
 from support import serving
-from turboserver.files import as_json, folder, names, page
-from turboserver.http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from turboserver.files.handler import handler_class
+from turboserver.files.options import Options
+from turboserver.http.server import ThreadingHTTPServer
 
-PIECE = 1 << 16
+
+class Held:
+    """rfile for an upload: what was read is kept back while the server's gate is closed."""
+
+    def __init__(self, rfile, server):
+        self._rfile, self._server = rfile, server
+
+    def read(self, size):
+        octets = self._rfile.read(size)
+        self._server.started.set()
+        self._server.gate.wait(30)
+        return octets
 
 
-class Handler(SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Holding:
+    """For a handler class."""
     turbo_body_timeout = turbo_write_timeout = None     # a test may hold an upload up
 
-    def translate_path(self, path):
-        segments = [names.name_of(segment) for segment in path.partition("?")[0].split("/")]
-        if any(segment == ".." or "/" in segment or "\0" in segment for segment in segments):
-            return os.path.join(self.directory, "no such file")
-        return os.path.join(self.directory, *segments[1:])
-
-    def list_directory(self, path):
-        query = folder.Query.of(self.path)
-        content = folder.read(path)
-        if query.format == "plain":
-            return super().list_directory(path)
-        self.send_response(200)
-        if query.format == "json":
-            headers, blocks = as_json.headers(), as_json.as_json(content, self.path, query)
-        else:
-            uploads = self.server.uploads
-            headers, blocks = page.headers(uploads), page.render(content, self.path, query, uploads)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for block in blocks:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
-        self.wfile.write(b"0\r\n\r\n")
-        return None
-
     def do_PUT(self):
-        path, server = self.translate_path(self.path), self.server
-        there = os.path.exists(path)
-        left = int(self.headers["Content-Length"])
-        if there and self.headers["If-None-Match"] == "*":
-            while left and (data := self.rfile.read(min(left, PIECE))):
-                left -= len(data)
-            return self._answer(412)
-        with open(path + ".part", "wb") as file:
-            while left:
-                data = self.rfile.read(min(left, PIECE))
-                if not data:
-                    os.unlink(file.name)
-                    return None
-                file.write(data)
-                left -= len(data)
-                server.started.set()
-                server.gate.wait(30)
-        os.replace(path + ".part", path)
-        return self._answer(204 if there else 201)
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        message = email.message_from_bytes(
-            b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP)
-        for part in message.iter_parts():
-            with open(os.path.join(self.directory, part.get_filename()), "wb") as file:
-                file.write(part.get_payload(decode=True))
-        self.send_response(303)
-        self.send_header("Location", "./")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _answer(self, status):
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.rfile = Held(self.rfile, self.server)
+        try:
+            super().do_PUT()
+        finally:
+            del self.rfile
 
     def log_message(self, *args):
         pass
 
 
 class Server(ThreadingHTTPServer):
-    """directory: what is served. uploads: whether the page offers them. gate: is closed by a test to hold uploads up
+    """directory: what is served. uploads: whether they are on. gate: is closed by a test to hold uploads up
     after their first octets, when `started` is set."""
 
     def __init__(self, directory):
-        self.directory, self.uploads = directory, False
         self.gate, self.started = threading.Event(), threading.Event()
         self.gate.set()
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), type("Handler", (Holding, handler_class(Options(directory=directory))), {}))
 
-    def finish_request(self, request, client_address):
-        self.RequestHandlerClass(request, client_address, self, directory=self.directory)
+    @property
+    def uploads(self):
+        return self.RequestHandlerClass.turbo_files.upload
+
+    @uploads.setter
+    def uploads(self, on):
+        handler = self.RequestHandlerClass
+        handler.turbo_files = dataclasses.replace(handler.turbo_files, upload=on)
 
 
 @contextlib.contextmanager
@@ -125,5 +81,3 @@ def png(width, height, top, bottom):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(b"".join(lines))) + chunk(b"IEND", b""))
-
-
