@@ -7,7 +7,7 @@ import re
 import pytest
 from files_served import KINDS, PAST, ask, put, root, serve, served  # noqa: F401: fixtures
 
-from support import Client, fetch
+from support import Client, connect, fetch, serving
 from turboserver import lanes
 from turboserver.files import codings
 from turboserver.files.conditions import etag, format_date
@@ -339,12 +339,13 @@ def test_an_application_of_one_page(serve, root):
 
 def test_fields_that_are_added(serve):
     server = serve(headers=(("X-One", "1"), ("Link", "<a>"), ("Link", "<b>"), ("Content-Length", "3"),
-                            ("Cache-Control", "no-store")), cache=60)
+                            ("Cache-Control", "no-store"), ("Vary", "Origin")), cache=60)
     for path in ("/a.txt", "/sub/", "/sub", "/sub/?format=plain", "/missing", "/site/"):
         answer = ask(server, path)
         assert answer.get("X-One") == "1", path
         assert [value for name, value in answer.headers if name == "Link"] == ["<a>", "<b>"]
         assert [value for name, value in answer.headers if name == "Content-Length"][1:] == []
+        assert [value for name, value in answer.headers if name == "Vary"] == ["Accept", "Origin"][path != "/sub/":]
     assert ask(server, "/a.txt").get("Content-Length") == "10"
     assert [value for name, value in ask(server, "/a.txt").headers if name == "Cache-Control"] == ["no-store"]
 
@@ -371,3 +372,33 @@ def test_each_lane_is_meant(root):
     for kind, (_, blocking) in KINDS.items():
         with served(root, kind) as server:
             assert lanes.decide(server).lane == (lanes.BLOCKING if blocking else lanes.REACTOR)
+
+
+# ---------------------------------------------------------------- packets and TLS
+
+@pytest.mark.parametrize("path, end", [("/a.txt", b"0123456789"), ("/sub", b"\r\n\r\n"), ("/missing", b"</html>\n"),
+                                       ("/sub/?format=json", b"]}\n")])
+def test_head_and_body_are_one_packet(serve, path, end):
+    server = serve()
+
+    def at_once():
+        with Client(server) as client:
+            client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
+            return client.sock.recv(1 << 16).endswith(end)
+    # A handler that has to wait for the processor in between is one that streams.
+    assert any(at_once() for _ in range(10))
+
+
+def test_tls(root, tls):
+    server_context, client_context = tls
+    handler = type("Handler", (handler_class(Options(directory=str(root), upload=True)),), {"log_message": lambda *args: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.socket = server_context.wrap_socket(server.socket, server_side=True)
+    content = os.urandom(1_000_000)
+    with serving(server):
+        sock = client_context.wrap_socket(connect(server), server_hostname="localhost")
+        with Client(None, sock=sock) as client:
+            assert client.request("PUT", "/new.bin", body=content).status == 201
+            assert client.request(path="/new.bin").body == content
+            assert client.request(path="/new.bin", headers=[("Range", "bytes=-3")]).body == content[-3:]
+            assert client.request(path="/missing").status == 404

@@ -281,3 +281,29 @@ def test_a_client_that_goes_away(serve, root, capfd):
     if before is not None:
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_no_descriptor_is_left(serve, root):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc to count descriptors in")
+    put(root / "app.js", b"x" * 2000)
+    put(root / "app.js.gz", b"x")
+    put(root / "index.html", b"x")
+    server = serve(spa=True, upload=True, compress=True)
+
+    def all_kinds():
+        for path in ("/a.txt", "/app.js", "/sub", "/sub/", "/sub/?format=plain", "/sub/?format=json", "/site/", "/", "/route",
+                     "/missing.x", "/a.txt/"):
+            for headers in ((), [("Range", "bytes=1-")], [("Range", "bytes=99999-")], [("If-Match", '"x"')],
+                            [("If-None-Match", "*")], [("Accept-Encoding", "gzip, identity;q=0")],
+                            [("Accept-Encoding", "identity;q=0")]):
+                ask(server, path, headers, then=False)
+                ask(server, path, headers, "HEAD", then=False)
+        for path in ("/new", "/none/new", "/a%0ab", "/sub"):
+            ask(server, path, method="PUT", body=b"x", then=False)
+            ask(server, path, [("Content-Range", "bytes 5-5/10")], "PUT", b"x", then=False)
+            ask(server, path + "?upload", method="POST", body=b"x", then=False)
+    all_kinds()
+    before = set(os.listdir("/proc/self/fd"))
+    all_kinds()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= len(before))

@@ -25,7 +25,7 @@ from .folder import Query
 from .opening import Target, open_target, refusal, root_at
 from .options import Options
 from .receiving import METHODS, receive_file, receive_form, upload_fields
-from .sending import common_fields, send_empty, send_file, send_folder
+from .sending import LISTS, common_fields, send_empty, send_file, send_folder
 
 __all__ = ["FileHandler", "handler_class"]
 
@@ -47,12 +47,13 @@ class FileHandler(SimpleHTTPRequestHandler):
     """http.server.SimpleHTTPRequestHandler with conditions, ranges, codings, folder pages and uploads.
 
     turbo_files: Options of the class. directory: as in the original; turbo_files.directory if it is left out.
+    What else is ours begins with _turbo_, for the names of a subclass are its own.
     """
 
     turbo_files = Options()
     turbo_decode_chunked = True     # of a PUT in chunks the file is the content
 
-    _fields = ()            # for the next head that the original's own code writes
+    _turbo_fields = ()      # for the next head that the original's own code writes
 
     def __init__(self, *args, directory=None, **kwargs):
         if directory is None:
@@ -63,48 +64,48 @@ class FileHandler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         """A file, a folder, or why not (RFC 9110, 9.3.1)."""
-        self._answer(self._read)
+        self._turbo_answer(self._turbo_read)
 
     def do_HEAD(self):
         """The same without its body (9.3.2). With uploads: how much of one that was cut short is there."""
-        self._answer(self._read)
+        self._turbo_answer(self._turbo_read)
 
     def do_PUT(self):
         """The body becomes a file (9.3.4)."""
-        self._answer(self._put)
+        self._turbo_answer(self._turbo_put)
 
     def do_POST(self):
         """The files of a form go into a folder, if the query is `upload` (9.3.3)."""
-        self._answer(self._post)
+        self._turbo_answer(self._turbo_post)
 
     def do_OPTIONS(self):
         """Which methods there are (9.3.7), and whether a page of another site may read (Fetch Standard, 3.3)."""
-        self._answer(self._options)
+        self._turbo_answer(self._turbo_options)
 
-    def _answer(self, method):
+    def _turbo_answer(self, method):
         """Call method(owner) if whoever asks may, and send what is refused."""
         if not hasattr(self.headers, "get_all"):
             # HTTP/0.9, from Python 3.14 on.
             self.headers = self.MessageClass()
         try:
-            if self._is_preflight():
+            if self._turbo_is_preflight():
                 send_empty(self, 204, _PREFLIGHT)
             else:
-                method(self._user())
+                method(self._turbo_user())
         except Refused as refused:
-            self._refuse(refused)
+            self._turbo_refuse(refused)
         except BodyError:
             raise
         except ConnectionError:
             # The client went away, as browsers do whenever a film is wound on: nothing to be told.
             self.close_connection = True
 
-    def _read(self, owner):
-        if self._overridden("translate_path") or self._overridden("send_head"):
-            self._read_as_original()
+    def _turbo_read(self, owner):
+        if self._turbo_overridden("translate_path") or self._turbo_overridden("send_head"):
+            self._turbo_read_as_original()
             return
         options, target = self.turbo_files, Target.of(self.path)
-        root = self._root()
+        root = self._turbo_root()
         more = upload_fields(self, root, target, owner) if options.upload and self.command == "HEAD" else ()
         try:
             opened = open_target(root, target, index_pages=getattr(self, "index_pages", ("index.html", "index.htm")),
@@ -117,44 +118,44 @@ class FileHandler(SimpleHTTPRequestHandler):
             return
         with opened:
             if not opened.is_folder:
-                self._fields = more
+                self._turbo_fields = more
                 send_file(self, root, opened)
             elif not target.is_canonical:
                 send_empty(self, 301, (("Location", target.canonical + target.query),))
-            elif self._wants_list(target):
-                self._list_as_original(opened)
+            elif self._turbo_wants_list(target):
+                self._turbo_list_as_original(opened)
             else:
                 send_folder(self, opened, target)
 
-    def _put(self, owner):
+    def _turbo_put(self, owner):
         if not self.turbo_files.upload:
-            self._unsupported()
-        receive_file(self, self._root(), Target.of(self.path), owner)
+            self._turbo_unsupported()
+        receive_file(self, self._turbo_root(), Target.of(self.path), owner)
 
-    def _post(self, owner):
+    def _turbo_post(self, owner):
         if not self.turbo_files.upload:
-            self._unsupported()
+            self._turbo_unsupported()
         target = Target.of(self.path)
         if "upload" not in (field.partition("=")[0] for field in target.query[1:].split("&")):
             raise Refused(405, "forms are sent to ?upload", (("Allow", METHODS),))
-        receive_form(self, self._root(), target)
+        receive_form(self, self._turbo_root(), target)
 
-    def _options(self, owner):
+    def _turbo_options(self, owner):
         if not (self.turbo_files.upload or self.turbo_files.cors):
-            self._unsupported()
+            self._turbo_unsupported()
         send_empty(self, 204, (("Allow", METHODS if self.turbo_files.upload else f"{_READING}, OPTIONS"),))
 
-    def _unsupported(self):
+    def _turbo_unsupported(self):
         # As the original says it of a method that it does not have.
         raise Refused(501, f"Unsupported method ({self.command!r})")
 
     # ---- Who ----
 
-    def _is_preflight(self):
+    def _turbo_is_preflight(self):
         return (self.command == "OPTIONS" and self.turbo_files.cors and "Origin" in self.headers
                 and "Access-Control-Request-Method" in self.headers)
 
-    def _user(self):
+    def _turbo_user(self):
         """Who asks, "" where everybody may. Raises Refused: 401, 429."""
         auth = self.turbo_files.auth
         if auth is None:
@@ -163,11 +164,10 @@ class FileHandler(SimpleHTTPRequestHandler):
         address = self.client_address[0] if self.client_address else ""
         found = auth.check(self.headers.get("Authorization"), str(address))
         if found.user is None:
-            reason = "Wait before trying again" if found.status == 429 else "Who are you?"
-            raise Refused(found.status, reason, found.headers)
+            raise Refused(found.status, found.status.phrase, found.headers)
         return found.user
 
-    def _root(self):
+    def _turbo_root(self):
         try:
             return root_at(self.directory)
         except OSError as error:
@@ -175,46 +175,46 @@ class FileHandler(SimpleHTTPRequestHandler):
 
     # ---- The original's hooks, and what it answers itself ----
 
-    def _overridden(self, name):
+    def _turbo_overridden(self, name):
         return getattr(type(self), name) is not _standard[name] or name in vars(self)
 
-    def copies(self):
+    def _turbo_copies(self):
         """Whether copyfile() is somebody's own."""
-        return self._overridden("copyfile")
+        return self._turbo_overridden("copyfile")
 
-    def guess(self):
+    def _turbo_guess(self):
         """guess_type() if it is somebody's own, else None."""
-        return self.guess_type if self._overridden("guess_type") else None
+        return self.guess_type if self._turbo_overridden("guess_type") else None
 
-    def more_types(self):
+    def _turbo_types(self):
         """What extensions_map has that the original's has not: {extension in small letters: type}."""
         return {extension.lower(): kind for extension, kind in self.extensions_map.items()
                 if _STANDARD_TYPES.get(extension) != kind}
 
-    def more_headers(self):
+    def _turbo_more(self):
         """Fields for this answer beside those that it has: 3.15's extra_response_headers, and what was found out
         before it was known which answer it would be."""
-        return (*(getattr(self, "extra_response_headers", None) or ()), *self._fields)
+        return (*(getattr(self, "extra_response_headers", None) or ()), *self._turbo_fields)
 
-    def _wants_list(self, target):
-        return (not self.turbo_files.page or self._overridden("list_directory")
+    def _turbo_wants_list(self, target):
+        return (not self.turbo_files.page or self._turbo_overridden("list_directory")
                 or Query.of(target.path + target.query).format == "plain")
 
-    def _list_as_original(self, opened):
+    def _turbo_list_as_original(self, opened):
         """The original's list, or that of a subclass."""
         path = os.path.join(self.directory, *opened.names, "")
-        if not self._overridden("list_directory") and os.path.isdir(f"/proc/self/fd/{opened.fd}"):
+        if not self._turbo_overridden("list_directory") and os.path.isdir(f"/proc/self/fd/{opened.fd}"):
             # What is open, whatever has that path by now.
             path = f"/proc/self/fd/{opened.fd}"
-        self._fields = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"),
-                        *self.more_headers(), *common_fields(self.turbo_files)]
-        self._finish_as_original(self.list_directory(path))
+        self._turbo_fields = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"),
+                        *self._turbo_more(), *common_fields(self.turbo_files)]
+        self._turbo_finish_as_original(self.list_directory(path))
 
-    def _read_as_original(self):
-        self._fields = common_fields(self.turbo_files)
-        self._finish_as_original(self.send_head())
+    def _turbo_read_as_original(self):
+        self._turbo_fields = common_fields(self.turbo_files)
+        self._turbo_finish_as_original(self.send_head())
 
-    def _finish_as_original(self, file):
+    def _turbo_finish_as_original(self, file):
         if file:
             try:
                 if self.command != "HEAD":
@@ -222,22 +222,22 @@ class FileHandler(SimpleHTTPRequestHandler):
             finally:
                 file.close()
 
-    def _refuse(self, refused):
-        self._fields = refused.headers
+    def _turbo_refuse(self, refused):
+        self._turbo_fields = refused.headers
         self.send_error(refused.status, refused.reason)
 
     def send_error(self, code, message=None, explain=None):
         """As the original, with what is added to each answer."""
-        self._fields = (*self._fields, *common_fields(self.turbo_files))
+        self._turbo_fields = (*self._turbo_fields, *common_fields(self.turbo_files))
         super().send_error(code, message, explain)
 
     def end_headers(self):
         """As the original; what waits for this head goes into it, if it has no such field."""
-        if self._fields:
-            fields, self._fields = self._fields, ()
+        if self._turbo_fields:
+            fields, self._turbo_fields = self._turbo_fields, ()
             sent = header_names(self)
             for name, value in fields:
-                if name.lower() not in sent:
+                if name.lower() not in sent - LISTS:
                     self.send_header(name, value)
         super().end_headers()
 

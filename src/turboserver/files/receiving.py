@@ -101,6 +101,6 @@ def _body_length(handler):
     """Content-Length, or None for a body in chunks, which rfile decodes. Raises Refused (411)."""
     length, chunked = framing.body_framing(handler.headers, handler.request_version)
     if length is None and not (chunked and accelerated):
-        raise Refused(411, "how long is it?")
+        raise Refused(411, "a length is wanted")
     return length
 

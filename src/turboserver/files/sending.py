@@ -21,7 +21,7 @@ from .beneath import Refused, open_beneath
 from .media_types import MediaType, media_type
 from .opening import Opened
 
-__all__ = ["common_fields", "send_empty", "send_fields", "send_file", "send_folder", "send_piece"]
+__all__ = ["LISTS", "common_fields", "send_empty", "send_fields", "send_file", "send_folder", "send_piece"]
 
 PIECE = 256 * 1024      # octets read at once: memory of a handler whose client is slow
 
@@ -30,6 +30,8 @@ EXPOSED = "Accept-Ranges, Content-Encoding, Content-Length, Content-Range, ETag,
 # These of ours give way to what somebody said in options.headers.
 _YIELDING = frozenset(("cache-control", "content-security-policy", "content-type", "referrer-policy",
                        "x-content-type-options"))
+# Of these one more adds to what is there.
+LISTS = frozenset(("link", "set-cookie", "vary"))
 _json_wanted = re.compile(r"(?:^|,)[ \t]*application/json[ \t]*(?:;(?![ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))[^,]*)?(?:,|$)",
                           re.IGNORECASE).search
 _html_wanted = re.compile(r"(?:^|,)[ \t]*text/html[ \t]*(?:[;,]|$)", re.IGNORECASE).search
@@ -49,11 +51,11 @@ def send_fields(handler, fields):
     """Send `fields`, pairs, then what is added to each answer. Of one name those that somebody asked for are sent,
     if ours can give way, else ours."""
     options = handler.turbo_files
-    if not (options.headers or options.cors or handler.more_headers()):
+    if not (options.headers or options.cors or handler._turbo_more()):
         for name, value in fields:
             handler.send_header(name, value)
         return
-    more = [*common_fields(options), *handler.more_headers()]
+    more = [*common_fields(options), *handler._turbo_more()]
     asked = {name.lower() for name, _ in more} & _YIELDING
     sent = set()
     for name, value in fields:
@@ -61,7 +63,7 @@ def send_fields(handler, fields):
             handler.send_header(name, value)
             sent.add(name.lower())
     for name, value in more:
-        if name.lower() not in sent:
+        if name.lower() not in sent - LISTS:
             handler.send_header(name, value)
 
 
@@ -142,7 +144,7 @@ def send_piece(handler, fd, offset, length):
     """Send `length` octets of the file `fd` from `offset` on; the number of those that were sent, which is less if
     the file ends before. This is the one place where a file's octets become a body."""
     source = _Piece(fd, offset, length)
-    if handler.copies():
+    if handler._turbo_copies():
         handler.copyfile(source, handler.wfile)
     else:
         while octets := source.read(PIECE):
@@ -228,10 +230,10 @@ def _sibling(root, names, outside):
 
 def _media_type(handler, opened):
     name = opened.names[-1]
-    guess = handler.guess()
+    guess = handler._turbo_guess()
     if guess is not None:
         return MediaType(guess(os.path.join(handler.directory, *opened.names)), None, False)
-    more = handler.more_types()
+    more = handler._turbo_types()
     try:
         return media_type(name, more=more)
     except ValueError:
