@@ -327,8 +327,8 @@ def test_in_the_other_lanes_too(folder, lane):
 @pytest.mark.parametrize("threads", [[], ["--threads", "1"]], ids=["threads", "none"])
 def test_a_request_that_comes_right_after_the_signal_is_answered(folder, threads):
     """Its connection was accepted before; that is not known to the client, who may be half a second late."""
-    (folder / "sitecustomize.py").write_text("from turboserver.deploy import serve\n"
-                                             "serve._LAME_DUCK_SECONDS = 20.0\n")
+    (folder / "sitecustomize.py").write_text("from turboserver.deploy import adopting\n"
+                                             "adopting._LAME_DUCK_SECONDS = 20.0\n")
     with deployed("site_app:app", "-p", "0", *threads, cwd=folder, environ={"PYTHONPATH": str(folder)}) as server:
         with Client(server.ready().addresses[0]) as client:
             server.get("/")         # so that the one before it has been accepted

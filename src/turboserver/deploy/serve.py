@@ -16,30 +16,16 @@ What may not live here: how many processes there are (workers.py).
 """
 
 import itertools
-import math
-import os
 import signal
-import socket
-import sys
-import threading
 import time
 import types
 
-from turboserver import accelerated
-from turboserver.http.server import _name_without_asking
 from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHandler, WSGIServer
 
-if accelerated:
-    from turboserver._socket_channel import IDLE_ALL, IDLE_STAYS
-
+from .adopting import Adopting, Serving, insist
 from .application import load
 
-__all__ = ["Options", "Serving", "serve", "wrap"]
-
-# How long connections that were accepted right before the end may take to say what they want.
-_LAME_DUCK_SECONDS = 0.5
-# After the graceful time-out; whole seconds, for alarm().
-_INSIST_SECONDS = 2
+__all__ = ["Options", "serve", "wrap"]
 
 
 class Options(types.SimpleNamespace):
@@ -64,27 +50,11 @@ class Handler(WSGIRequestHandler):
     turbo_os_environ = False
 
 
-class _Adopting:
-    """A server over a socket that listens already, shared with other processes. It is non-blocking and stays so
-    (binds.py): one of them would wait in accept() for a connection that another has taken."""
-
-    allow_reuse_address = False
-    # Who waits for handlers at the end is finish(); without the engine, server_close().
-    daemon_threads = accelerated
-    block_on_close = not accelerated
+class _Adopting(Adopting):
+    """With what WSGI needs to know."""
 
     def __init__(self, sock, application, options):
-        super().__init__(("", 0), Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = sock.dup()
-        self.address_family = sock.family
-        self.server_address = sock.getsockname()
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            self.server_name = _name_without_asking(self.server_address[0])
-            self.server_port = self.server_address[1]
-        else:
-            # PEP 3333 wants both, never empty; nobody can ask for a URL of them.
-            self.server_name, self.server_port = "localhost", 80
+        super().__init__(sock, Handler)
         self.turbo_multiprocess = options.multiprocess
         self.turbo_access_log = options.access_log
         self.turbo_shutdown_timeout = options.graceful_timeout
@@ -92,32 +62,6 @@ class _Adopting:
             self.turbo_max_threads = options.threads
         self.setup_environ()
         self.set_app(application)
-
-    def ask_to_stop(self):
-        """End serve_forever(); answers say from now on that they are the last. Any thread."""
-        if not accelerated:
-            threading.Thread(target=self.shutdown, daemon=True).start()
-        else:
-            self._turbo_ask_to_stop(IDLE_STAYS)
-
-    def finish(self, end):
-        """After serve_forever(), in its thread: answer what has been read, until `end` (time.monotonic())."""
-        self.socket.close()
-        if accelerated:
-            self._await_requests(min(end, time.monotonic() + _LAME_DUCK_SECONDS))
-            self._turbo_drain(IDLE_ALL)
-            self._turbo_finish(max(0.0, end - time.monotonic()))
-        self.server_close()
-
-    def _await_requests(self, end):
-        # A connection that was accepted a moment ago has sent its request, which is not here yet.
-        engine = self._turbo_engine
-        if engine is None:
-            return
-        if not engine.threaded:
-            engine.serve_out(end - time.monotonic())
-        while engine.threaded and engine.connections and time.monotonic() < end:
-            time.sleep(0.01)
 
 
 class _ThreadingServer(_Adopting, ThreadingWSGIServer):
@@ -152,43 +96,6 @@ def wrap(application, options):
     return application
 
 
-class Serving:
-    """The servers of this process, each in a thread of its own."""
-
-    def __init__(self, sockets, application, options, ended):
-        """ended: called from any thread when a server has come to its end."""
-        make = _Server if options.threads == 1 else _ThreadingServer
-        self._servers = [make(sock, application, options) for sock in sockets]
-        self._ended, self._end = ended, math.inf
-        self._running, self._counting = len(self._servers), threading.Lock()
-        self.failed = False
-        for number, server in enumerate(self._servers):
-            threading.Thread(target=self._run, args=(server,), daemon=True, name=f"serve-{number}").start()
-
-    def _run(self, server):
-        try:
-            server.serve_forever()
-            server.finish(self._end)
-        except Exception as error:
-            self.failed = True
-            print(f"turboserver: a server has failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            with self._counting:
-                self._running -= 1
-            self._ended()
-
-    def stop(self, timeout):
-        """Accept nothing more, and answer what has been read within `timeout` seconds. Does not wait."""
-        self._end = time.monotonic() + timeout
-        for server in self._servers:
-            server.ask_to_stop()
-
-    @property
-    def running(self):
-        """Whether one of the servers has not ended yet."""
-        return self._running > 0
-
-
 def serve(sockets, options, signals, *, lifeline=None, ready=None, enough=None):
     """Serve `sockets` until a signal says that it is enough.
 
@@ -206,13 +113,13 @@ def serve(sockets, options, signals, *, lifeline=None, ready=None, enough=None):
         application = _Counted(application, most, enough)
     signals.note_only()
 
-    done_reader, done_writer = os.pipe()
-    serving = Serving(sockets, application, options, lambda: os.write(done_writer, b"."))
+    make = _Server if options.threads == 1 else _ThreadingServer
+    serving = Serving(make(sock, application, options) for sock in sockets)
     for sock in sockets:
         sock.close()        # the servers have their own
     if ready is not None:
         ready()
-    watched = [done_reader] + ([lifeline] if lifeline is not None else [])
+    watched = [serving.ended] + ([lifeline] if lifeline is not None else [])
     end = None
     while serving.running and (end is None or time.monotonic() < end):
         came, readable = signals.wait(None if end is None else max(0.0, end - time.monotonic()), watched)
@@ -220,20 +127,14 @@ def serve(sockets, options, signals, *, lifeline=None, ready=None, enough=None):
             options.access_log.reopen()
         if end is not None and lifeline is None and signal.SIGINT in came:
             break
-        if done_reader in readable:
-            os.read(done_reader, 4096)
+        if serving.ended in readable:
+            serving.clear()
         if end is None and (readable or not serving.running or any(number in stops for number in came)):
             end = time.monotonic() + options.graceful_timeout
             if lifeline in watched:
                 watched.remove(lifeline)
-            _insist(options.graceful_timeout)
+            insist(options.graceful_timeout)
             if lifeline is None:
                 options.notify.stopping()
             serving.stop(options.graceful_timeout)
     return 1 if serving.failed else 0
-
-
-def _insist(timeout):
-    """End this process after `timeout` and a little more: by the kernel, whatever the process does then."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(math.ceil(timeout) + _INSIST_SECONDS)
