@@ -159,9 +159,11 @@ def test_help_and_version():
     for arguments in (["--help"], ["run", "--help"], ["explain", "--help"]):
         done = python("-m", "turboserver", *arguments)
         assert done.returncode == 0 and done.stdout.startswith("usage: turboserver")
-    done = python("-m", "turboserver")
-    assert done.returncode == 2 and "usage:" in done.stderr
-    assert python("-m", "turboserver", "frobnicate").returncode == 2
+    # What is no command is a folder.
+    done = python("-m", "turboserver", "frobnicate")
+    assert (done.returncode, done.stderr) == (1, "turboserver: no such folder or command: frobnicate\n")
+    assert python("-m", "turboserver", "--frobnicate").returncode == 2
+    assert python("-m", "turboserver", "explain").returncode == 2
 
 
 @native

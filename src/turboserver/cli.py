@@ -1,8 +1,8 @@
-"""The command `turboserver`: run an unchanged program, serve a WSGI application, or explain a class.
+"""The command `turboserver`: serve a folder, run an unchanged program, serve a WSGI application, or explain a class.
 
 `run` puts our classes in place and then starts the program as `python` would: the same
 sys.argv and sys.path, the same __main__, the same exit codes, tracebacks without a frame
-of ours. `wsgi` is in turboserver.deploy. Errors of usage are one line on stderr and exit code 2.
+of ours. `wsgi` is in turboserver.deploy; what is no command is a folder, and turboserver.files serves it. Errors of usage are one line on stderr and exit code 2.
 """
 
 import argparse
@@ -40,25 +40,20 @@ def main(argv=None):
     if argv[:1] == ["wsgi"]:
         from turboserver.deploy.command import main as serve
         return serve(argv[1:])
-    arguments = _parser().parse_args(argv)
-    return _explain(arguments.target, arguments.server)
+    if argv[:1] == ["explain"]:
+        arguments = _explain_parser().parse_args(argv[1:])
+        return _explain(arguments.target, arguments.server)
+    from turboserver.files.command import main as serve_files
+    return serve_files(argv)
 
 
-def _parser():
-    from turboserver import __version__
+def _explain_parser():
     parser = argparse.ArgumentParser(
-        prog="turboserver",
-        description="The standard library's servers with a native engine underneath.")
-    parser.add_argument("--version", action="version", version=f"turboserver {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    commands.add_parser("run", add_help=False, help="run an unchanged program (see turboserver run -h)")
-    commands.add_parser("wsgi", add_help=False, help="serve a WSGI application (see turboserver wsgi -h)")
-    explain = commands.add_parser(
-        "explain", help="say how fast a handler or server class can be served, and why",
+        prog="turboserver explain",
         description="Name the lane a handler or server class takes and each override that decides it.")
-    explain.add_argument("target", metavar="MODULE:CLASS", help="a handler or a server class")
-    explain.add_argument("--server", metavar="MODULE:CLASS",
-                         help="the server that a handler is for (default: ThreadingHTTPServer)")
+    parser.add_argument("target", metavar="MODULE:CLASS", help="a handler or a server class")
+    parser.add_argument("--server", metavar="MODULE:CLASS",
+                        help="the server that a handler is for (default: ThreadingHTTPServer)")
     return parser
 
 

@@ -1,5 +1,8 @@
-"""The file server: what is decided about a request for a file, what is sent, and what is received.
+"""The file server: what is decided about a request for a file, what is sent, and what is received; and its command line.
 
+    command.py      `turboserver [DIR]`; arguments.py has its options, options.py what of them the handler gets
+    serving.py      sockets, servers, and their end
+    addresses.py, certificate.py, request_log.py  what is shown at the start, TLS, a line for each answer
     beneath.py      which names a target means, and the way to them that cannot leave the root
     conditions.py   whether the client has it already, or knew another version (RFC 9110, 13)
     ranges.py       which parts of it are wanted (RFC 9110, 14)
@@ -15,5 +18,6 @@
     opening.py      from a target to what is open below the root
     sending.py, receiving.py, handler.py    the handler, which calls all of these
 
-Pure Python. What may not live here: sockets; and but for the last three modules, handlers.
+Pure Python. Sockets are serving.py's and adopting.py's of turboserver.deploy; handlers are those of the handler's three
+modules and of request_log.py. All others give their octets to whoever asked.
 """
