@@ -113,6 +113,7 @@ def test_where(argv, kinds, explicit):
     (["--bind", "a:b"], "argument --bind: 'a:b' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
     (["--bind", ""], "argument --bind: '' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
     (["--bind", "[a"], "argument --bind: '[a' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
+    (["--bind", "8080"], "argument --bind: '8080' is no address (a port is -p 8080, or :8080)"),
     (["--bind", "a:70000"], "argument --bind: port must be 0 to 65535, not 70000"),
     (["--bind", "a:1", "-p", "2"], "--port has no use here: each --bind says its own"),
     (["--unix", ""], "argument --unix: 'unix:' names no Unix socket (unix:PATH)"),
@@ -136,6 +137,7 @@ def test_where(argv, kinds, explicit):
     (["--spa=1"], "argument --spa: ignored explicit argument '1'"),
     (["--comp"], "unrecognized arguments: --comp"),
     (["a", "b"], "unrecognized arguments: b"),
+    (["a", "b\n\x1b[2J"], "unrecognized arguments: b??[2J"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_bad_usage_is_one_line(capsys, monkeypatch, folder, argv, message):
     monkeypatch.chdir(folder)
@@ -192,6 +194,8 @@ def test_a_busy_port_that_was_asked_for(folder):
 def test_folders_that_cannot_be_served(folder):
     assert complaint("none", cwd=folder) == "no such folder or command: none"
     assert complaint("./none", cwd=folder) == "no such folder: ./none"
+    assert complaint("8000", cwd=folder) == "no such folder: 8000 (a port is -p 8000)"
+    assert complaint("no\nne", cwd=folder) == "no such folder or command: no?ne"
     assert complaint("site/a.txt", cwd=folder) == "no folder: site/a.txt"
 
 
@@ -356,6 +360,22 @@ def test_the_url_for_others_comes_first():
 def test_a_folder_s_name_cannot_move_the_cursor():
     none = addresses.Colours(io.StringIO())
     assert addresses.banner("a\x1b[2J\nb", [addresses.Url("unix:\x07", True)], [], none) == "Serving a?[2J?b\n  unix:?\n"
+
+
+def test_names_that_the_encoding_of_the_output_does_not_have(folder):
+    (folder / "\u20ac").mkdir()
+    with file_server("\u20ac", *LOCAL, cwd=folder, environ={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}) as server:
+        assert server.ready().out[0] == f"Serving {folder}/?"
+
+
+def test_without_standard_output(folder):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with file_server("site", "--bind", f"127.0.0.1:{port}", "--qr", cwd=folder, preexec_fn=lambda: os.close(1)) as server:
+        wait_until(lambda: server.err, "the complaint")
+        assert server.err == ["turboserver: this terminal has no characters for a QR code (UTF-8 has)"]
+        assert get(f"http://127.0.0.1:{port}/")[0] == 200
+        assert server.stop(signal.SIGINT) == 0
 
 
 class Terminal(io.StringIO):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from turboserver.deploy import DeployError
 
-__all__ = ["Colours", "Url", "banner", "chosen", "is_local", "lan_addresses", "need_qr", "qr", "urls"]
+__all__ = ["Colours", "Url", "banner", "chosen", "is_local", "is_terminal", "lan_addresses", "need_qr", "qr", "shown",
+           "urls"]
 
 # Where somebody could be, for the question which of our addresses leads there: RFC 5737 and RFC 3849 (behind the
 # default route), RFC 1918.
@@ -29,13 +30,23 @@ class Url(NamedTuple):
     local: bool
 
 
+def shown(text):
+    """`text` on one line, and without what moves a cursor: a folder's name may have anything in it."""
+    return "".join(ch if ch.isprintable() else "?" for ch in text)
+
+
+def is_terminal(stream):
+    """Whether somebody looks at `stream`, which is None where the process was started without it."""
+    return stream is not None and stream.isatty()
+
+
 class Colours:
     """Escape sequences for `stream`; all are empty if it is no terminal, or where NO_COLOR is set (no-color.org)."""
 
     def __init__(self, stream):
-        shown = (stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+        seen = is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.strong, self.url, self.quiet, self.warning, self.reset = (
-            ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[33m", "\x1b[0m") if shown else ("",) * 5)
+            ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[33m", "\x1b[0m") if seen else ("",) * 5)
 
 
 def lan_addresses():
@@ -95,9 +106,6 @@ def chosen(found):
 
 def banner(directory, found, notes, colours):
     """The text for people. directory: what is served. found: Url each. notes: lines for the end."""
-    def shown(text):        # a folder's name may have anything in it
-        return "".join(ch if ch.isprintable() else "?" for ch in text)
-
     width = max(len(url.text) for url in found)
     lines = [f"{colours.strong}Serving {shown(directory)}{colours.reset}"]
     for url in found:

@@ -12,7 +12,7 @@ import re
 
 from turboserver.deploy import binds
 
-from . import request_log
+from . import addresses, request_log
 from .options import UPLOAD_BOUND
 
 __all__ = ["PORT", "VARIABLE", "binds_of", "check", "parser"]
@@ -46,7 +46,7 @@ other commands (a folder of that name is ./run):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"turboserver: {message} (turboserver --help shows the options)\n")
+        self.exit(2, f"turboserver: {addresses.shown(message)} (turboserver --help shows the options)\n")
 
 
 def parser():
@@ -106,6 +106,8 @@ def _bind(text):
         return host
     except ValueError:
         pass
+    if text.isdigit():      # inet_aton() would make an address of it
+        _refuse(text, f"is no address (a port is -p {text}, or :{text})")
     if re.fullmatch(r"[^\[\]:/@\s]+", text):
         return text
     try:

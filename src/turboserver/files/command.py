@@ -82,6 +82,8 @@ def _directory(arguments):
 
 
 def _missing(given):
+    if given.isdigit():     # as for python -m http.server
+        return f"no such folder: {given} (a port is -p {given})"
     # One word may be a command mistyped.
     return f"no such folder{'' if os.sep in given else ' or command'}: {given}"
 
@@ -146,12 +148,15 @@ def _run(arguments, asked, explicit, signals):
 # ---------------------------------------------------------------- what is said
 
 def _say(text, stream):
+    if stream is None:      # started without it
+        return
+    encoding = stream.encoding or "ascii"
     with contextlib.suppress(OSError, ValueError):      # nobody reads it any more
-        print(text, file=stream, flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
 def _complain(message):
-    _say(f"turboserver: {message}", sys.stderr)
+    _say(f"turboserver: {addresses.shown(str(message))}", sys.stderr)
 
 
 def _warn(options, tls, local):
@@ -175,7 +180,7 @@ def _announce(arguments, options, found, fingerprint):
         notes.append("Ctrl-C ends it.")
         _say(addresses.banner(options.directory, found, notes, addresses.Colours(sys.stdout))[:-1], sys.stdout)
     if arguments.qr and address is not None:
-        code = addresses.qr(address, sys.stdout.encoding)
+        code = addresses.qr(address, getattr(sys.stdout, "encoding", None))
         if code is None:
             _complain("this terminal has no characters for a QR code (UTF-8 has)")
         else:
@@ -195,6 +200,6 @@ def _ending(arguments):
     def ending(number):
         if not arguments.quiet and number is not None:
             # A terminal has shown ^C.
-            begin = "\n" if number == signal.SIGINT and sys.stdout.isatty() else ""
+            begin = "\n" if number == signal.SIGINT and addresses.is_terminal(sys.stdout) else ""
             _say(begin + ("Interrupted, ending." if number == signal.SIGINT else "Ending."), sys.stdout)
     return ending
