@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 import types
 
 import pytest
@@ -21,6 +22,7 @@ from file_server import file_server
 from support import DEADLINE, wait_until
 from turboserver import cli, lanes
 from turboserver.deploy import DeployError, binds
+from turboserver.deploy.signals import Signals
 from turboserver.files import addresses, arguments, certificate, command, request_log, serving
 
 native = pytest.mark.skipif(not turboserver.accelerated, reason="the native engine is not loaded")
@@ -438,6 +440,17 @@ def test_warnings(folder, argv, warnings):
         assert ("  Uploads are on." in server.out) is ("--upload" in argv)
 
 
+def test_warnings_are_for_the_quiet_as_well(folder):
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        usual = taken.getsockname()[1]
+        with file_server("site", "--bind", "0.0.0.0", "--upload", "--quiet", cwd=folder,
+                         environ={"TEST_DEFAULT_PORT": str(usual)}) as server:
+            wait_until(lambda: len(server.err) == 2, "the warnings")
+            assert server.err[0].startswith(f"turboserver: port {usual} is in use, so this is ")
+            assert server.err[1].startswith("turboserver: warning: everybody")
+            assert server.stop() == 0 and server.out == []
+
+
 def test_no_warnings_for_this_machine_alone(folder):
     with file_server("site", *LOCAL, "--unix", "s", "--upload", "--auth", "a:b", cwd=folder) as server:
         server.ready()
@@ -715,6 +728,45 @@ def test_signals_end_all_of_it(folder, number, last):
             assert idle.recv(1) == b""
         assert server.out[-1] == last and len(server.err) == 1
         assert not (folder / "s").exists()
+
+
+def test_a_kept_tls_connection_does_not_keep_it(folder):
+    context = ssl.create_default_context(cafile=PEM)
+    with file_server("site", *LOCAL, "--tls-cert", PEM, cwd=folder) as server:
+        connection = http.client.HTTPSConnection("localhost", server.ready().port, timeout=DEADLINE, context=context)
+        with contextlib.closing(connection):
+            connection.request("GET", "/a.txt")
+            assert connection.getresponse().read() == b"text"
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < serving.GRACE
+
+
+def test_a_server_that_fails_ends_all(monkeypatch, capsys):
+    class Server:
+        def __init__(self, error):
+            self.error, self.stopped = error, threading.Event()
+
+        def serve_forever(self):
+            if self.error is not None:
+                raise self.error
+            self.stopped.wait(DEADLINE)
+
+        def ask_to_stop(self):
+            self.stopped.set()
+
+        def finish(self, end):
+            pass
+
+    monkeypatch.setattr(serving, "insist", lambda timeout: None)     # it is for a whole process
+    signals, said = Signals(()), []
+    try:
+        code = serving.until_told([Server(None), Server(OSError("gone"))], [], signals,
+                                  ready=lambda: said.append("ready"), ending=said.append)
+    finally:
+        signals.close()
+    assert (code, said) == (1, ["ready", None])
+    assert capsys.readouterr().err == "turboserver: a server has failed: OSError: gone\n"
 
 
 def test_what_is_under_way_is_sent_before_the_end(folder):
