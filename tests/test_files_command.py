@@ -301,7 +301,7 @@ def test_nothing_is_said_when_it_is_to_be_quiet(folder):
 
 def test_every_address_and_the_one_of_the_network(folder):
     lan = addresses.lan_addresses()
-    with file_server("site", "-p", "0", cwd=folder) as server:
+    with file_server("site", "-p", "0", "--log-format", "short", cwd=folder) as server:
         port = server.ready().port
         hosts = [f"[{host}]" if ":" in host else host for host in lan
                  if socket.has_dualstack_ipv6() or ":" not in host]
@@ -313,6 +313,9 @@ def test_every_address_and_the_one_of_the_network(folder):
             assert get(f"http://[::1]:{port}/")[1] == b"text"
         for url in server.urls:
             assert get(url)[1] == b"text"
+        assert server.stop() == 0
+        # It came by IPv4, and is shown like that.
+        assert server.err[0].endswith(" GET /a.txt 127.0.0.1") and "::ffff:" not in "".join(server.err)
 
 
 def bound(host, **options):
@@ -431,7 +434,8 @@ def test_colours_on_a_real_terminal(folder, environ, coloured):
     ([], []),
 ], ids=lambda value: " ".join(value) or "none")
 def test_warnings(folder, argv, warnings):
-    with file_server("site", "--bind", "0.0.0.0", "-p", "0", *argv, cwd=folder) as server:
+    # One address that others can reach is enough.
+    with file_server("site", "--bind", "127.0.0.1", "--bind", "0.0.0.0", "-p", "0", *argv, cwd=folder) as server:
         server.ready()
         assert server.stop() == 0
         assert len(server.err) == len(warnings)
@@ -529,7 +533,7 @@ def test_no_port_is_free(monkeypatch):
 
 
 def test_several_addresses_and_a_unix_socket(folder):
-    with file_server("site", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0", "--unix", "s", cwd=folder) as server:
+    with file_server("site", "--bind", "127.0.0.2:0", "--bind", "127.0.0.1", "-p", "0", "--unix", "s", cwd=folder) as server:
         first, second, unix = server.ready().urls
         assert (first.startswith("http://127.0.0.1:"), second.startswith("http://127.0.0.2:"), unix) == (True, True, "unix:s")
         assert get(first)[1] == get(second)[1] == b"text"
@@ -781,6 +785,8 @@ def test_what_is_under_way_is_sent_before_the_end(folder):
             received = len(response.read(1 << 20))
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: server.out[-1] == "Ending.", "the end")
+            server.process.send_signal(signal.SIGTERM)      # whoever repeats it wants nothing else
+            time.sleep(0.2)
             received += len(response.read())
         assert received == size and server.wait() == 0
 

@@ -45,7 +45,7 @@ def listening(asked, port, explicit):
     hosts = [host for host in asked if isinstance(host, str)]
     with contextlib.ExitStack() as stack:
         listeners = stack.enter_context(binds.opened([bind for bind in asked if not isinstance(bind, str)]))
-        last = port if explicit else min(port + PORTS - 1, LAST_PORT)
+        last = min(port + PORTS - 1, LAST_PORT)
         for number in range(port, last + 1) if hosts else ():
             try:
                 parsed = [binds.parse(binds.bind_name(host, number)) for host in hosts]
