@@ -1,5 +1,6 @@
 """A file server that `turboserver [DIR]` has started in a process of its own."""
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -12,6 +13,23 @@ from support import DEADLINE, wait_until
 
 STUBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "file_server_process")
 ROOT = os.path.dirname(os.path.dirname(turboserver.__file__))
+#: A certificate of localhost, with its key.
+PEM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "localhost.pem")
+#: Where most tests serve.
+LOCAL = ("--bind", "127.0.0.1", "-p", "0")
+
+
+def get(url, path="/a.txt", context=None, headers=None):
+    """(status, body, response) of one answer."""
+    secure, host, port = re.fullmatch(r"http(s?)://(?:\[(?=.*\])|)(.*?)\]?:(\d+)/", url).groups()
+    if secure:
+        connection = http.client.HTTPSConnection(host, int(port), timeout=DEADLINE, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read(), response
 
 
 class FileServer:

@@ -1,4 +1,4 @@
-"""For the processes of tests/test_files_command.py: another default port, and a handler as long as there is none."""
+"""For the processes of tests/test_files_command.py and test_files_serving.py: another default port, and a handler as long as there is none."""
 import importlib.util
 import os
 import sys
