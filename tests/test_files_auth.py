@@ -2,6 +2,7 @@
 import base64
 import builtins
 import hashlib
+import itertools
 import os
 import threading
 import time
@@ -170,7 +171,7 @@ GOOD = "a:" + CHEAP["bcrypt"].hash("x")
     ("b", "not NAME:HASH"), (":x", "not NAME:HASH"), ("b:", "no hash"), ("b:plain", "no hash"), ("b:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "no hash"),
     ("b:$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/", "no hash"), ("b:$1$abcdefgh$G.vEfgh", "no hash"), ("b:$5$salt$x", "no hash"), ("b:rqXexS6ZhobKA", "no hash"),
     ("b:" + GOOD[2:-1], "no hash"), ("b:" + GOOD[2:] + "x", "no hash"), ("b:$2b$99$" + GOOD[9:], "cannot be verified"), ("a:" + GOOD[2:], "before"),
-    ("b\x01:" + GOOD[2:], "control"), ("b:" + GOOD[2:] + ":more", "no hash"), ("b:$6$rounds=1$salt$" + "a" * 86, "cannot be verified")])
+    ("b\x01:" + GOOD[2:], "control"), ("b:" + GOOD[2:] + ":more", "no hash"), ("b:$6$rounds=1$salt$" + "a" * 86, "cannot be verified")], ids=map(str, itertools.count()))     # hashes are others each time
 def test_mistakes_name_the_line(file, line, what):
     path = file(f"# a comment\n{GOOD}\n{line}\n{GOOD.replace('a:', 'c:')}\n")
     with pytest.raises(Mistake, match=what) as caught:

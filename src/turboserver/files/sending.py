@@ -143,6 +143,9 @@ def _cut_off(handler):
 def send_piece(handler, fd, offset, length):
     """Send `length` octets of the file `fd` from `offset` on; the number of those that were sent, which is less if
     the file ends before. This is the one place where a file's octets become a body."""
+    by_kernel = getattr(handler.wfile, "turbo_send_file", None)
+    if by_kernel is not None and not handler._turbo_copies():
+        return by_kernel(fd, offset, length)
     source = _Piece(fd, offset, length)
     if handler._turbo_copies():
         handler.copyfile(source, handler.wfile)
