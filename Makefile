@@ -45,7 +45,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 serve: $(VENV)/.built
-	@exec $(PY) -m turboserver.http.server $(PORT)
+	@exec $(PY) -m turboserver -p $(PORT)
 
 test: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) -m pytest $(PYTEST_ARGS)

@@ -404,3 +404,31 @@ def test_tls(root, tls):
             assert client.request(path="/new.bin").body == content
             assert client.request(path="/new.bin", headers=[("Range", "bytes=-3")]).body == content[-3:]
             assert client.request(path="/missing").status == 404
+
+
+# ---------------------------------------------------------------- what once went wrong
+
+@pytest.mark.parametrize("path", ["/sub/?format=plain&x=%ED%A0%80", "/sub/?format=plain&x=%ff"])
+def test_a_target_that_the_plain_list_cannot_show(serve, path):
+    """The original puts it into its list, and from Python 3.12 on leaves it out."""
+    answer = ask(serve(), path)
+    assert answer.status in (200, 400)
+
+
+def test_no_such_range_of_a_coded_file(serve, root):
+    put(root / "app.js", b"x" * 2000)
+    put(root / "app.js.gz", gzip.compress(b"x" * 2000))
+    answer = ask(serve(), "/app.js", [("Accept-Encoding", "gzip"), ("Range", "bytes=99999-")])
+    assert answer.status == 416 and answer.get("Content-Encoding") is None
+    assert b"no such range" in answer.body
+
+
+def test_a_type_of_ones_own_leaves_the_parts_readable(serve):
+    answer = ask(serve(headers=(("Content-Type", "x/y"),)), "/a.txt", [("Range", "bytes=0-0,5-5")])
+    kinds = [value for name, value in answer.headers if name.lower() == "content-type"]
+    assert answer.status == 206 and len(kinds) == 1 and kinds[0].startswith(("multipart/byteranges", "text/plain", "x/y"))
+
+
+def test_of_one_name_the_plain_list_has_one_field(serve):
+    answer = ask(serve(page=False, headers=(("Cache-Control", "max-age=5"),)), "/sub/")
+    assert [value for name, value in answer.headers if name.lower() == "cache-control"] == ["max-age=5"]

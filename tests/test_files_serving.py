@@ -1,7 +1,9 @@
 """`turboserver [DIR]`: where it serves, whom it lets in, its log, TLS, and how it ends."""
 import contextlib
+import errno
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -345,3 +347,31 @@ def test_nohup(folder):
         server.ready().process.send_signal(signal.SIGHUP)
         assert get(server.urls[0])[1] == b"text"
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("stream", [None, "closed", "full"])
+def test_an_answer_does_not_fail_for_its_log(stream):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    stream = {None: None, "closed": io.StringIO(), "full": Full()}[stream]
+    if type(stream) is io.StringIO:
+        stream.close()
+    with contextlib.closing(request_log.unfailing(stream)) as lines:
+        assert lines.write("a line\n") == 7
+
+
+def test_by_tls_there_are_deadlines():
+    bounded = serving._TLSServer.DEADLINES
+    assert 0 < bounded["timeout"] <= 60 and all(0 < bounded[f"turbo_{name}_timeout"] <= 75 for name in ("head", "body", "idle"))
+
+
+@pytest.mark.parametrize("option", ["--tls-key", "--auth"])
+def test_what_is_secret_is_not_served(folder, option):
+    (folder / "secret").write_text("anna:x")
+    arguments = types.SimpleNamespace(auth="@" + str(folder / "secret") if option == "--auth" else None, tls_cert=None,
+                                      tls_key=str(folder / "secret") if option == "--tls-key" else None)
+    with pytest.raises(DeployError, match=f"{option}: .* is in the folder that is served"):
+        command._check_secrets(arguments, str(folder))
+    command._check_secrets(arguments, str(folder / "below"))

@@ -73,7 +73,7 @@ def parser():
     add("--auth", metavar="USER:PASSWORD|@FILE",
         help="ask for a password; a FILE has a line USER:HASH for each user (htpasswd -B, needs turboserver[auth]). The "
              f"variable {VARIABLE} says the same where the list of processes does not show it")
-    add("--upload", action="store_true", help="let visitors add files; nothing is replaced unasked")
+    add("--upload", action="store_true", help="let visitors add files, and replace them by PUT; the page asks before it does")
     add("--upload-bound", metavar="SIZE", type=_size, help=f"of one upload: 500M, 2G (default: {UPLOAD_BOUND >> 30}G)")
     add = made.add_argument_group("TLS").add_argument
     add("--tls-cert", metavar="PATH", help="serve HTTPS with this certificate chain (PEM)")

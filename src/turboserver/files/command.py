@@ -108,6 +108,15 @@ def _auth(given):
         raise DeployError(f"{source}: cannot read {text[1:]}: {error.strerror}") from None
 
 
+def _check_secrets(arguments, directory):
+    """Raises DeployError for a file with a secret that would be served, and where uploads are on, replaced."""
+    passwords = arguments.auth or ""
+    for option, path in (("--tls-key", arguments.tls_key or arguments.tls_cert),
+                         ("--auth", passwords[1:] if passwords.startswith("@") else None)):
+        if path and os.path.realpath(path).startswith(os.path.join(os.path.realpath(directory), "")):
+            raise DeployError(f"{option}: {path} is in the folder that is served")
+
+
 def _run(arguments, asked, explicit, signals):
     options = _options(arguments)
     if arguments.qr:
@@ -116,6 +125,7 @@ def _run(arguments, asked, explicit, signals):
         certificate.check(arguments.tls_cert, arguments.tls_key)
     if arguments.tls_self_signed:
         certificate.need_cryptography()
+    _check_secrets(arguments, options.directory)
     from .handler import handler_class
     tls = bool(arguments.tls_cert or arguments.tls_self_signed)
     wanted = asking.PORT if arguments.port is None else arguments.port
@@ -141,8 +151,9 @@ def _run(arguments, asked, explicit, signals):
         _warn(options, tls, all(map(addresses.is_local, sockets)))
         found = [url for sock in sockets for url in addresses.urls(sock, "https" if tls else "http", lan)]
         signals.note_only()
-        return serving.until_told(servers, listeners, signals, ending=_ending(arguments),
-                                  ready=lambda: _announce(arguments, options, found, fingerprint))
+        with contextlib.redirect_stderr(request_log.unfailing(sys.stderr)):
+            return serving.until_told(servers, listeners, signals, ending=_ending(arguments),
+                                      ready=lambda: _announce(arguments, options, found, fingerprint))
 
 
 # ---------------------------------------------------------------- what is said

@@ -5,7 +5,7 @@ a bound for each thing that a client could make large, and has no dependencies. 
 refuses depends on how the octets are cut. A form begins with its boundary, instead; what follows the last one is
 dropped. The library python-multipart was looked at, too; it works by callbacks and once had the same module name.
 
-All or nothing: files get their names when the form has come to its end. Fields that are no files are dropped, and so
+All or nothing until the form has come to its end: then the files get their names, one after the other. Fields that are no files are dropped, and so
 is an input without a file (its file name is empty).
 
 One thread at a time. What may not live here: what a file goes through (upload.py).
@@ -133,6 +133,6 @@ def _errors():
     try:
         yield
     except multipart.ParserLimitReached as error:
-        raise Refused(413, str(error)) from error
+        raise Refused(413, str(error.args[0])) from error
     except multipart.MultipartError as error:
-        raise Refused(400, str(error)) from error
+        raise Refused(400, str(error.args[0])) from error

@@ -24,8 +24,9 @@ from .beneath import Refused
 from .folder import Query
 from .opening import Target, open_target, refusal, root_at
 from .options import Options
+from .partials import sweep_at_times
 from .receiving import METHODS, receive_file, receive_form, upload_fields
-from .sending import LISTS, common_fields, send_empty, send_file, send_folder
+from .sending import LISTS, YIELDING, common_fields, send_empty, send_file, send_folder
 
 __all__ = ["FileHandler", "handler_class"]
 
@@ -125,6 +126,8 @@ class FileHandler(SimpleHTTPRequestHandler):
             elif self._turbo_wants_list(target):
                 self._turbo_list_as_original(opened)
             else:
+                if options.upload:
+                    sweep_at_times(opened.fd)       # who left an upload may never come back
                 send_folder(self, opened, target)
 
     def _turbo_put(self, owner):
@@ -206,9 +209,14 @@ class FileHandler(SimpleHTTPRequestHandler):
         if not self._turbo_overridden("list_directory") and os.path.isdir(f"/proc/self/fd/{opened.fd}"):
             # What is open, whatever has that path by now.
             path = f"/proc/self/fd/{opened.fd}"
-        self._turbo_fields = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"),
-                        *self._turbo_more(), *common_fields(self.turbo_files)]
-        self._turbo_finish_as_original(self.list_directory(path))
+        # What somebody asked for first: of one name only the first is sent.
+        self._turbo_fields = [*self._turbo_more(), *common_fields(self.turbo_files),
+                              ("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")]
+        try:
+            listed = self.list_directory(path)
+        except UnicodeEncodeError:      # of the target, which stands in it
+            raise Refused(400, "the target cannot be shown") from None
+        self._turbo_finish_as_original(listed)
 
     def _turbo_read_as_original(self):
         self._turbo_fields = common_fields(self.turbo_files)
@@ -239,6 +247,7 @@ class FileHandler(SimpleHTTPRequestHandler):
             for name, value in fields:
                 if name.lower() not in sent - LISTS:
                     self.send_header(name, value)
+                    sent |= {name.lower()} & YIELDING      # the first of them is what somebody asked for
         super().end_headers()
 
 

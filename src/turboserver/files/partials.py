@@ -80,8 +80,13 @@ def partial_name(name, owner, length):
 
 def lock(directory, name, fd):
     """Whether `fd` is locked now, and still what `name` is in the descriptor `directory`. Does not wait."""
-    with contextlib.suppress(OSError):
+    try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass        # a file system without locks
+    with contextlib.suppress(OSError):
         there, here = os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(fd)
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
     return False

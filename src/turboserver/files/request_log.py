@@ -16,6 +16,7 @@ Any thread. What may not live here: whether somebody may come in.
 
 import contextlib
 import json
+import os
 import sys
 import time
 
@@ -23,13 +24,15 @@ from turboserver.deploy.access_log import _common_time, _field, _iso_time, _word
 
 from . import auth
 
-__all__ = ["FORMATS", "logging"]
+__all__ = ["FORMATS", "logging", "unfailing"]
 
 
 def _user(handler, status):
     options, fields = getattr(handler, "turbo_file_options", None), getattr(handler, "headers", None)
     if options is None or options.auth is None or not fields or not 200 <= status < 400:
         return None
+    if handler.command == "OPTIONS":
+        return None         # a preflight has not been asked who it is
     found = auth.parse(fields.get("Authorization"))
     return None if found is None else found[0].decode("utf-8", "replace")
 
@@ -71,6 +74,25 @@ def _short(handler, status, size):
 
 
 FORMATS = {"common": _common, "combined": _combined, "json": _json, "short": _short}
+
+
+class _Unfailing:
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+
+def unfailing(stream):
+    """`stream` for lines of a log: an answer is not to fail because nobody reads them, or the disk is full. None, where
+    the process was started without it, is a stream that drops them."""
+    return open(os.devnull, "w", errors="backslashreplace") if stream is None else _Unfailing(stream)
 
 
 class _Named:

@@ -28,7 +28,7 @@ PIECE = 256 * 1024      # octets read at once: memory of a handler whose client 
 # What scripts of other sites may look at (Fetch Standard, 3.3.3), beyond what they may anyway.
 EXPOSED = "Accept-Ranges, Content-Encoding, Content-Length, Content-Range, ETag, Location, Upload-Length, Upload-Offset"
 # These of ours give way to what somebody said in options.headers.
-_YIELDING = frozenset(("cache-control", "content-security-policy", "content-type", "referrer-policy",
+YIELDING = frozenset(("cache-control", "content-security-policy", "content-type", "referrer-policy",
                        "x-content-type-options"))
 # Of these one more adds to what is there.
 LISTS = frozenset(("link", "set-cookie", "vary"))
@@ -56,7 +56,10 @@ def send_fields(handler, fields):
             handler.send_header(name, value)
         return
     more = [*common_fields(options), *handler._turbo_more()]
-    asked = {name.lower() for name, _ in more} & _YIELDING
+    asked = {name.lower() for name, _ in more} & YIELDING
+    if any(name == "Content-Type" and value.startswith("multipart/byteranges") for name, value in fields):
+        asked.discard("content-type")       # nobody could read the parts
+        more = [field for field in more if field[0].lower() != "content-type"]
     sent = set()
     for name, value in fields:
         if name.lower() not in asked:
@@ -100,8 +103,6 @@ def send_file(handler, root, opened):
             send_empty(handler, 304, fields + _cache_fields(handler.turbo_files))
             return
         fields.append(("X-Content-Type-Options", "nosniff"))
-        if coding != "identity":
-            fields.append(("Content-Encoding", coding))
         if choice.made:
             _send_compressed(handler, choice, fields)
         else:
@@ -115,7 +116,7 @@ def _send_plan(handler, choice, fields, ranges_count):
     fields.append(("Accept-Ranges", "bytes"))
     if plan.status == 416:
         raise Refused(416, "no such range", (*plan.headers, *fields))
-    fields += _cache_fields(handler.turbo_files)
+    fields += _coding_fields(choice) + _cache_fields(handler.turbo_files)
     head = [("Content-Type", kind), ("Content-Length", str(plan.length)), *plan.headers]
     if any(name == "Content-Type" for name, _ in plan.headers):
         del head[0]
@@ -247,7 +248,7 @@ def _media_type(handler, opened):
 def _send_compressed(handler, choice, fields):
     size = choice.opened.found.st_size
     source = _Piece(choice.opened.fd, 0, size)
-    fields += _cache_fields(handler.turbo_files)
+    fields += _coding_fields(choice) + _cache_fields(handler.turbo_files)
     handler.send_response(200)
     send_fields(handler, [("Content-Type", choice.media.content_type), ("Transfer-Encoding", "chunked"), *fields])
     handler.end_headers()
@@ -268,6 +269,10 @@ def _write_chunk(handler, block):
 
 def _takes_chunks(handler):
     return handler.protocol_version >= "HTTP/1.1" and handler.request_version >= "HTTP/1.1"
+
+
+def _coding_fields(choice):
+    return [] if choice.coding == "identity" else [("Content-Encoding", choice.coding)]
 
 
 def _cache_fields(options):

@@ -13,10 +13,11 @@ import time
 
 from turboserver.deploy import binds
 from turboserver.deploy.adopting import Adopting, Serving, insist
-from turboserver.http.server import ThreadingHTTPServer, ThreadingHTTPSServer
+from turboserver.http.server import BaseHTTPRequestHandler as HTTPHandler, ThreadingHTTPServer, ThreadingHTTPSServer
 
 __all__ = ["GRACE", "LAST_PORT", "STOPS", "listening", "make", "until_told"]
 
+TLS_TIMEOUT = 60.0      # seconds in which a client by TLS takes nothing, or sends nothing
 GRACE = 5.0             # seconds for what is under way; people wait for it with a hand on Ctrl-C
 PORTS = 100             # so many are tried where none was asked for
 LAST_PORT = 65535
@@ -29,9 +30,14 @@ class _Server(Adopting, ThreadingHTTPServer):
 
 class _TLSServer(Adopting, ThreadingHTTPSServer):
     turbo_shutdown_timeout = GRACE
+    # In its lane the deadlines hold where a class says so, and those for answers are `timeout` (SECURITY.md).
+    DEADLINES = {"timeout": TLS_TIMEOUT, "turbo_head_timeout": HTTPHandler.turbo_head_timeout,
+                 "turbo_body_timeout": HTTPHandler.turbo_body_timeout,
+                 "turbo_idle_timeout": HTTPHandler.turbo_idle_timeout}
 
     def __init__(self, sock, handler, certificate, key):
-        super().__init__(sock, handler, certfile=certificate, keyfile=key)
+        bounded = type(handler.__name__, (handler,), dict(self.DEADLINES))
+        super().__init__(sock, bounded, certfile=certificate, keyfile=key)
         self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
 
 

@@ -149,7 +149,7 @@ class Upload:
             if self.offset + len(view) > self._bound:
                 raise self._no_use(413, f"the file may have {self._bound} octets")
             self._checked += len(view)
-            if self._known is None and self._checked >= _CHECK_EVERY:
+            if self._checked >= _CHECK_EVERY:       # others write meanwhile
                 self._checked = 0
                 self._check_space(len(view))
             while view:
