@@ -46,6 +46,11 @@ def register_base_init(function):
     BASE_INITS.add(function)
 
 
+def register_forwarding_init(function):
+    """A handler class's that only passes the request on: its connections are not made sockets."""
+    FORWARDING_INITS.add(function)
+
+
 cdef class ResponseInfo:
 
     cdef bint holds(self):

@@ -18,6 +18,7 @@ The handler's thread. What may not live here: anything that can be decided witho
 
 import os
 
+from .. import accelerated
 from ..errors import BodyError
 from ..http.server import SimpleHTTPRequestHandler, header_names
 from .beneath import Refused
@@ -249,6 +250,12 @@ class FileHandler(SimpleHTTPRequestHandler):
                     self.send_header(name, value)
                     sent |= {name.lower()} & YIELDING      # the first of them is what somebody asked for
         super().end_headers()
+
+
+if accelerated:
+    # Else each connection would be a socket of the program's, to which every write goes at once: two packets.
+    from .._handlers import register_forwarding_init
+    register_forwarding_init(FileHandler.__init__)
 
 
 def handler_class(options):
