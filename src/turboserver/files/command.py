@@ -132,7 +132,7 @@ def _run(arguments, asked, explicit, signals):
     with serving.listening(asked, wanted, explicit) as (listeners, port):
         sockets = [listener.socket_for(0) for listener in listeners]
         unix = any(sock.family not in (socket.AF_INET, socket.AF_INET6) for sock in sockets)
-        handler = request_log.logging(handler_class(options), options, format=arguments.log_format,
+        handler = request_log.logging(handler_class(options), format=arguments.log_format,
                                       quiet=arguments.quiet, unix=unix)
         lan = addresses.lan_addresses()
         fingerprint = None

@@ -28,7 +28,7 @@ __all__ = ["FORMATS", "logging", "unfailing"]
 
 
 def _user(handler, status):
-    options, fields = getattr(handler, "turbo_file_options", None), getattr(handler, "headers", None)
+    options, fields = getattr(handler, "turbo_files", None), getattr(handler, "headers", None)
     if options is None or options.auth is None or not fields or not 200 <= status < 400:
         return None
     if handler.command == "OPTIONS":
@@ -110,10 +110,10 @@ class _Quiet:
         pass
 
 
-def logging(handler_class, options, *, format=None, quiet=False, unix=False):
+def logging(handler_class, *, format=None, quiet=False, unix=False):
     """`handler_class` with its log in this format (a name in FORMATS; None: http.server's), or without one.
 
-    options: of the server, for its users. unix: whether there is a Unix socket among its addresses.
+    unix: whether there is a Unix socket among its addresses.
     """
     bases = (_Named,) if unix else ()
     attributes = {}
@@ -131,7 +131,7 @@ def logging(handler_class, options, *, format=None, quiet=False, unix=False):
         def log_error(self, format, *arguments):
             """Nothing: the line of the answer says it, and these are no lines of the format."""
 
-        attributes = {"log_request": log_request, "log_error": log_error, "turbo_file_options": options}
+        attributes = {"log_request": log_request, "log_error": log_error}
     if not bases and not attributes:
         return handler_class
     return type(handler_class.__name__, (*bases, handler_class), attributes)

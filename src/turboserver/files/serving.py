@@ -9,11 +9,17 @@ What may not live here: options; what is printed.
 import contextlib
 import errno
 import signal
+import sys
 import time
 
 from turboserver.deploy import binds
 from turboserver.deploy.adopting import Adopting, Serving, insist
 from turboserver.http.server import BaseHTTPRequestHandler as HTTPHandler, ThreadingHTTPServer, ThreadingHTTPSServer
+
+try:
+    from ssl import SSLError
+except ImportError:
+    SSLError = ()
 
 __all__ = ["GRACE", "LAST_PORT", "STOPS", "listening", "make", "until_told"]
 
@@ -39,6 +45,11 @@ class _TLSServer(Adopting, ThreadingHTTPSServer):
         bounded = type(handler.__name__, (handler,), dict(self.DEADLINES))
         super().__init__(sock, bounded, certfile=certificate, keyfile=key)
         self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, request, client_address):
+        """As the original; that a client went away, in the middle of a record perhaps, is nothing to be told."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, SSLError)):
+            super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
