@@ -7,6 +7,7 @@ because a server that closes with unread input resets (on Linux the bytes sent b
 import contextlib
 import dataclasses
 import importlib
+import os
 import socket
 import threading
 import time
@@ -69,6 +70,16 @@ def serving(server, poll_interval=POLL_INTERVAL):
         server.server_close()
         thread.join(DEADLINE)
         assert not thread.is_alive(), "serve_forever did not return after shutdown()"
+
+
+@contextlib.contextmanager
+def directory(path):
+    """A descriptor of the folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def wait_until(condition, what="the condition", deadline=DEADLINE):

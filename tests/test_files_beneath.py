@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from support import directory
 from turboserver.files import beneath
 from turboserver.files.beneath import Path, Refused, open_beneath, resolve, status_of
 
@@ -139,15 +140,6 @@ def tree(tmp_path):
                  tmp_path / "root-other" / "file"):
         file.write_bytes(SECRET)
     return root
-
-
-@contextlib.contextmanager
-def directory(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def opened(root, *names, flags=os.O_RDONLY, **options):

@@ -1,6 +1,5 @@
 """turboserver.files.forms: files sent by a form, in any cut, and by curl."""
 import builtins
-import contextlib
 import http.server
 import io
 import os
@@ -13,6 +12,7 @@ import tracemalloc
 
 import pytest
 
+from support import directory
 from turboserver.files import forms, partials
 from turboserver.files.beneath import Refused
 from turboserver.files.forms import receive_form
@@ -42,15 +42,6 @@ class Pieces:
         count = min(count, next(self._sizes))
         piece, self._octets = self._octets[:count], self._octets[count:]
         return piece
-
-
-@contextlib.contextmanager
-def directory(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def received(tmp_path, octets, content_type=TYPE, stream=None, **options):

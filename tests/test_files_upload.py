@@ -241,15 +241,19 @@ def test_a_file_that_appears_meanwhile(folder):
         os.unlink(folder.path / "file")
 
 
-def test_a_file_that_appears_at_the_last_moment(folder, monkeypatch):
-    """After it was looked for: link(2) replaces nothing."""
-    with folder.begin(length=3) as receiving:
+def refused_at_the_last_moment(folder, monkeypatch, name):
+    with folder.begin(name, length=3) as receiving:
         receiving.write(b"new")
-        folder.write("file", b"other")
+        folder.write(name, b"other")
         monkeypatch.setattr(receiving, "_existing", lambda: None)
         with pytest.raises(Refused) as caught:
             receiving.finish()
-    assert caught.value.status == 409 and folder.read("file") == b"other" and folder.rest() == []
+    assert caught.value.status == 409 and folder.read(name) == b"other" and folder.rest() == []
+
+
+def test_a_file_that_appears_at_the_last_moment(folder, monkeypatch):
+    """After it was looked for: link(2) replaces nothing."""
+    refused_at_the_last_moment(folder, monkeypatch, "file")
 
 
 def test_a_file_that_changes_meanwhile(folder):
@@ -473,10 +477,4 @@ def test_a_file_system_without_links(folder, monkeypatch):
     with monkeypatch.context() as patch:
         faulty(patch, "replace", errno.ENOSPC)
         assert folder.refusal(b"new", name="no room")[0] == 507
-    with folder.begin("other", length=3) as receiving:
-        receiving.write(b"new")
-        folder.write("other", b"old")
-        monkeypatch.setattr(receiving, "_existing", lambda: None)
-        with pytest.raises(Refused) as caught:
-            receiving.finish()
-    assert caught.value.status == 409 and folder.read("other") == b"old" and folder.rest() == []
+    refused_at_the_last_moment(folder, monkeypatch, "other")

@@ -16,7 +16,6 @@ Owner: the thread that runs the handler. What may not live here: the environ
 """
 
 import sys
-from io import BufferedRandom, BufferedReader, FileIO
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
@@ -32,7 +31,7 @@ from turboserver._headers cimport same
 from turboserver._native cimport *
 from turboserver._request import refuse_body
 from turboserver._response cimport DATE, asks_head, ends, is_latin1, log_line
-from turboserver._stream cimport RequestReader
+from turboserver._stream cimport RequestReader, plain_file
 from turboserver.errors import BodyError
 
 
@@ -104,17 +103,6 @@ cdef bint serves(HandlerInfo info) except -1:
 
 
 # ---- the answer ---------------------------------------------------------------------
-
-cdef object plain_file(object filelike):
-    """The file object below it whose read() gives what its descriptor has; None: there is
-    none, or it may give something else."""
-    tempfile = sys.modules.get("tempfile")
-    if tempfile is not None and type(filelike) is tempfile._TemporaryFileWrapper:
-        filelike = filelike.file
-    if type(filelike) is BufferedReader or type(filelike) is BufferedRandom:
-        return filelike if type(filelike.raw) is FileIO else None
-    return filelike if type(filelike) is FileIO else None
-
 
 cdef bint is_line(object text, bint tabs):
     """Whether it is a str that can stand in a line of a head."""

@@ -17,3 +17,6 @@ cdef class ResponseWriter:
     cdef Channel channel    # None once closed
     cdef Channel sink(self)
     cdef int write_part(self, bytes data) except -1
+
+
+cpdef object plain_file(object filelike)

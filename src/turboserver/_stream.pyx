@@ -13,6 +13,7 @@ What may not live here: sockets, time-outs, protocol.
 import io
 import os
 import socket
+import sys
 
 from cpython.buffer cimport (
     PyBUF_CONTIG, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer,
@@ -552,3 +553,14 @@ cdef class ResponseWriter:
 
 io.BufferedIOBase.register(RequestReader)
 io.BufferedIOBase.register(ResponseWriter)
+
+
+cpdef object plain_file(object filelike):
+    """The file object below it whose read() gives what its descriptor has; None: there is
+    none, or it may give something else."""
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None and type(filelike) is tempfile._TemporaryFileWrapper:
+        filelike = filelike.file
+    if type(filelike) is io.BufferedReader or type(filelike) is io.BufferedRandom:
+        return filelike if type(filelike.raw) is io.FileIO else None
+    return filelike if type(filelike) is io.FileIO else None

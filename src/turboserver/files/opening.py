@@ -13,12 +13,11 @@ Any thread. What may not live here: fields, conditions, sockets.
 """
 
 import os
-import re
 import stat
 import threading
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
+from ..http.server import _AUTHORITY
 from . import names, partials
 from .beneath import Refused, open_beneath, resolve, status_of
 
@@ -26,8 +25,6 @@ __all__ = ["Opened", "Root", "Target", "open_folder", "open_target", "root_at"]
 
 _MAX_ROOTS = 64         # directories whose descriptors are kept: a server has one, some tests many
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-# absolute-form, RFC 9112, 3.2.2: scheme and authority do not matter here.
-_authority = re.compile("[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Target(NamedTuple):
@@ -45,7 +42,7 @@ class Target(NamedTuple):
     @classmethod
     def of(cls, target):
         """The Target of a request line's (a str). Raises Refused: 400, 404, 414 (beneath.resolve())."""
-        match = _authority.match(target)
+        match = _AUTHORITY.match(target)        # RFC 9112, 3.2.2: scheme and authority do not matter here
         if match is not None:
             target = target[match.end():]
             target = target if target.startswith("/") else "/" + target
@@ -67,8 +64,7 @@ class Target(NamedTuple):
     @property
     def is_canonical(self):
         """Whether relative references work in the page of this folder: all segments are names, "/" ends the path."""
-        segments = [os.fsdecode(unquote_to_bytes(segment)) for segment in self.path.split("/")[1:]]
-        return segments == [*self.names, ""]
+        return [names.name_of(segment) for segment in self.path.split("/")[1:]] == [*self.names, ""]
 
 
 class Root:

@@ -10,7 +10,6 @@ What may not live here: work per byte; the engine; serving files natively.
 """
 
 import http.server
-import io
 import ipaddress
 import os
 import re
@@ -63,7 +62,7 @@ if accelerated:
         end_headers, flush_headers, send_header, send_response, send_response_only)
     from .._rules import register_defaults
     from .._socket_channel import register_loop
-    from .._stream import ResponseWriter
+    from .._stream import ResponseWriter, plain_file
 
     class HTTPServer(TCPServer, _original.HTTPServer):
         """http.server.HTTPServer, served natively."""
@@ -186,8 +185,8 @@ if accelerated:
         def copyfile(self, source, outputfile):
             """As the original: what is left of a file object goes to another one. From a file to
             wfile by sendfile(), where that is possible."""
-            if (type(outputfile) is ResponseWriter and type(source) is io.BufferedReader
-                    and type(source.raw) is io.FileIO and source.seekable()):
+            if (type(outputfile) is ResponseWriter and plain_file(source) is source and not source.writable()
+                    and source.seekable()):
                 at, size = source.tell(), os.fstat(source.fileno()).st_size
                 if size > at:
                     source.seek(at + outputfile.turbo_send_file(source.fileno(), at, size - at))
