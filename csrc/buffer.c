@@ -96,9 +96,10 @@ void ts_out_trim(struct ts_out *out)
 }
 
 /* Holding the lock: sends the gathered octets, then extra (may be empty), as
- * long as the kernel takes them. *taken counts the extra ones. */
+ * long as the kernel takes them. *taken counts the extra ones. part: without
+ * extra ones, and more follows. */
 static int send_locked(struct ts_out *out, int fd, const char *extra,
-                       size_t len, size_t *taken)
+                       size_t len, size_t *taken, bool part)
 {
     size_t done = 0;
     int result = TS_OUT_SENT;
@@ -108,7 +109,7 @@ static int send_locked(struct ts_out *out, int fd, const char *extra,
             break;
         ssize_t n;
         if (done == len) /* the usual one; sendmsg() costs the kernel more */
-            n = ts_send(fd, out->data + out->pos, gathered);
+            n = (part ? ts_send_part : ts_send)(fd, out->data + out->pos, gathered);
         else if (gathered == 0)
             n = ts_send(fd, extra + done, len - done);
         else
@@ -135,10 +136,10 @@ static int send_locked(struct ts_out *out, int fd, const char *extra,
     return result;
 }
 
-static int flush_locked(struct ts_out *out, int fd)
+static int flush_locked(struct ts_out *out, int fd, bool part)
 {
     size_t none;
-    return out->error != 0 ? -out->error : send_locked(out, fd, "", 0, &none);
+    return out->error != 0 ? -out->error : send_locked(out, fd, "", 0, &none, part);
 }
 
 static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
@@ -186,7 +187,7 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
             *taken = len;
             result = first ? TS_OUT_FIRST : TS_OUT_KEPT;
         } else {
-            result = send_locked(out, fd, data, len, taken);
+            result = send_locked(out, fd, data, len, taken, false);
         }
     }
     if (TS_UNLIKELY(out->error != 0))
@@ -195,14 +196,24 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
     return result;
 }
 
-int ts_out_flush(struct ts_out *out, int fd)
+static int flush(struct ts_out *out, int fd, bool part)
 {
     lock(out);
-    int result = flush_locked(out, fd);
+    int result = flush_locked(out, fd, part);
     if (TS_UNLIKELY(result < 0))
         out->told = true;
     unlock(out);
     return result;
+}
+
+int ts_out_flush(struct ts_out *out, int fd)
+{
+    return flush(out, fd, false);
+}
+
+int ts_out_flush_part(struct ts_out *out, int fd)
+{
+    return flush(out, fd, true);
 }
 
 int ts_out_try_flush(struct ts_out *out, const int *fd)
@@ -211,7 +222,7 @@ int ts_out_try_flush(struct ts_out *out, const int *fd)
         return TS_OUT_BLOCKED;
     int result = -out->error;
     if (out->end > out->pos)
-        result = flush_locked(out, *fd);
+        result = flush_locked(out, *fd, false);
     else if (result == 0)
         result = TS_OUT_SENT;
     unlock(out);

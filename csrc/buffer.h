@@ -114,6 +114,8 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
 
 /* Sends what is gathered, without blocking: SENT, BLOCKED or -errno. */
 int ts_out_flush(struct ts_out *out, int fd);
+/* The same, of what more will follow soon by other means (a file): one packet. */
+int ts_out_flush_part(struct ts_out *out, int fd);
 
 /* For who does not own the connection: as ts_out_flush, but returns BLOCKED at
  * once when another thread has the lock, and tells the handler nothing. *fd is

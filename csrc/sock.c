@@ -176,17 +176,32 @@ static ssize_t send_message(int fd, const struct msghdr *msg)
     return n;
 }
 
-ssize_t ts_send(int fd, const void *buf, size_t len)
+static ssize_t send_plain(int fd, const void *buf, size_t len, int flags)
 {
 #if SEND_NEEDS_NONBLOCK
+    (void)flags;
     return ts_send2(fd, buf, len, NULL, 0);
 #else
     ssize_t n;
 
     do
-        n = send(fd, buf, len, MSG_DONTWAIT | NOSIGNAL);
+        n = send(fd, buf, len, MSG_DONTWAIT | NOSIGNAL | flags);
     while (n < 0 && errno == EINTR);
     return n < 0 ? failure() : n;
+#endif
+}
+
+ssize_t ts_send(int fd, const void *buf, size_t len)
+{
+    return send_plain(fd, buf, len, 0);
+}
+
+ssize_t ts_send_part(int fd, const void *buf, size_t len)
+{
+#if defined(MSG_MORE)
+    return send_plain(fd, buf, len, MSG_MORE);
+#else
+    return send_plain(fd, buf, len, 0);
 #endif
 }
 

@@ -55,6 +55,8 @@ ssize_t ts_recv_wait(int fd, void *buf, size_t cap);
 
 /* The number of bytes the kernel took, maybe fewer than len, or -errno. */
 ssize_t ts_send(int fd, const void *buf, size_t len);
+/* The same, of what more will follow soon: the kernel may keep it for the same packet. */
+ssize_t ts_send_part(int fd, const void *buf, size_t len);
 
 /* The same for a followed by b, in one call and one segment where they fit.
  * Either may be empty (NULL, 0). The count runs over both. */

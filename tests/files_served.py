@@ -6,9 +6,13 @@ import types
 import pytest
 
 from support import Client, serving
+from turboserver import _files
 from turboserver.files.handler import FileHandler, handler_class
 from turboserver.files.options import Options
 from turboserver.http.server import HTTPServer, ThreadingHTTPServer
+
+#: Files made a moment ago are remembered, too.
+_files.set_clock(0)
 
 #: Long ago, so that entity tags are strong and dates do not move.
 PAST = 1_600_000_000
@@ -68,10 +72,18 @@ def serve(request, root):
         yield lambda handler=None, **options: stack.enter_context(served(root, request.param, handler, **options))
 
 
-def ask(server, path, headers=(), method="GET", body=None, then=True):
-    """One request on a connection of its own; if it is kept, another one on it, to see that it is in order."""
+def ask(server, path, headers=(), method="GET", body=None, then=True, once=False):
+    """A request on a connection of its own; if it is kept, the same again, unless `once`, and another one, to see that
+    it is in order."""
     with Client(server) as client:
         answer = client.request(method, path, headers, body)
+        kept = (answer.get("Connection") or "").lower() != "close"
+        if answer.status in (200, 304) and method in ("GET", "HEAD") and kept and not once:
+            # What is remembered of a file gives the same answer.
+            again = client.request(method, path, headers, body)
+            assert (again.status, again.body) == (answer.status, answer.body)
+            assert [field for field in again.headers if field[0] != "Date"] == [
+                field for field in answer.headers if field[0] != "Date"]
         if then and (answer.get("Connection") or "").lower() != "close":
             again = client.request("HEAD", "/a.txt", [("X-Then", "1"), *[h for h in headers if h[0] == "Authorization"]])
             assert again.status == 200, f"after {answer.status}: {again.status}"

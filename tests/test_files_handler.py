@@ -36,7 +36,7 @@ def test_a_file(serve, root):
     assert (answer.version, answer.status, answer.body) == ("HTTP/1.1", 200, b"0123456789")
     assert [name for name, _ in answer.headers[:2]] == ["Server", "Date"]
     assert answer.headers[2:] == [
-        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "10"), ("Last-Modified", DATE),
+        ("Content-type", "text/plain; charset=utf-8"), ("Content-Length", "10"), ("Last-Modified", DATE),
         ("ETag", tag_of(root / "a.txt")), ("X-Content-Type-Options", "nosniff"), ("Accept-Ranges", "bytes")]
 
 

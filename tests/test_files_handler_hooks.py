@@ -48,7 +48,7 @@ def test_extensions_map(serve, root):
     put(root / "x.bar", b"1")
     kinds = {**SimpleHTTPRequestHandler.extensions_map, ".foo": "text/x-foo", ".txt": "text/plain; charset=latin-1", ".bar": "odd"}
     server = serve({"extensions_map": kinds})
-    for path, kind in (("/x.FOO", "text/x-foo; charset=utf-8"), ("/a.txt", "text/plain; charset=latin-1"), ("/x.bar", "odd"),
+    for path, kind in (("/x.FOO", "text/x-foo"), ("/a.txt", "text/plain; charset=latin-1"), ("/x.bar", "odd"),
                        ("/page.html", "text/html; charset=utf-8")):
         assert ask(server, path).get("Content-Type") == kind
 
@@ -69,7 +69,7 @@ def test_copyfile(serve, root):
         outputfile.write(data.upper())
     put(root / "letters", b"abcdefghij" * 100)
     server = serve({"copyfile": copyfile})
-    assert ask(server, "/letters").body == b"ABCDEFGHIJ" * 100
+    assert ask(server, "/letters", once=True).body == b"ABCDEFGHIJ" * 100
     assert ask(server, "/letters", [("Range", "bytes=0-2")]).body == b"ABC"
     assert ask(server, "/letters", method="HEAD").body == b""
     assert seen == [b"abcdefghij" * 100, b"abc"]
@@ -127,7 +127,7 @@ def test_log_request_and_end_headers(serve):
         FileHandler.end_headers(self)
     server = serve({"log_request": lambda self, code="-", size="-": codes.append(int(code)), "end_headers": end_headers})
     for path, status in (("/a.txt", 200), ("/missing", 404), ("/sub", 301), ("/sub/", 200)):
-        answer = ask(server, path, then=False)
+        answer = ask(server, path, then=False, once=True)
         assert (answer.status, answer.get("X-Mine")) == (status, "1")
     assert codes == [200, 404, 301, 200]
 

@@ -89,7 +89,7 @@ def test_what_mimetypes_knows(monkeypatch):
 
 def test_more_types_come_first():
     more = {".html": "text/x-own", ".x": 'text/plain; charset="utf-16"', ".svgz": "application/x-own", ".y": "application/x-own+json"}
-    assert media_type("a.HTML", more=more) == MediaType("text/x-own; charset=utf-8", None, True)
+    assert media_type("a.HTML", more=more) == MediaType("text/x-own", None, True)
     assert media_type("a.x", more=more) == MediaType('text/plain; charset="utf-16"', None, True)
     assert media_type("a.svgz", more=more) == MediaType("application/x-own", None, False)
     assert media_type("a.y", more=more) == MediaType("application/x-own+json", None, True)

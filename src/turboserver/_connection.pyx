@@ -196,11 +196,15 @@ cdef class Connection(Channel):
             waits += 1
 
     cdef int flush(self) except -1:
+        return self.flush_gathered(False)
+
+    cdef int flush_gathered(self, bint part) except -1:
+        """part: a file follows."""
         cdef int result
         cdef unsigned waits = 0
         cdef uint32_t left = 0
         while ts_out_unsent(&self.c.out) > 0 or self.c.out.error != 0:
-            result = ts_out_flush(&self.c.out, self.handle())
+            result = (ts_out_flush_part if part else ts_out_flush)(&self.c.out, self.handle())
             if result < 0:
                 raise os_error(-result)
             if result == TS_OUT_SENT:
@@ -221,7 +225,7 @@ cdef class Connection(Channel):
         cdef ssize_t got
         cdef int fd
         cdef unsigned waits = 0
-        self.flush()
+        self.flush_gathered(n > 0)
         self.answered = True
         while at < end:
             fd = self.handle()
@@ -241,6 +245,8 @@ cdef class Connection(Channel):
             else:
                 self.c.broken = True
                 raise os_error(<int>-got)
+        if at == offset and n > 0:
+            ts_set_nodelay(self.handle())   # what was to go with it is pushed
         return at - offset
 
     cdef int flush_last(self) except -1:

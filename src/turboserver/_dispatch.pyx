@@ -23,6 +23,7 @@ from turboserver._address cimport address_of
 from turboserver._connection cimport (
     Connection, OWN_ATTRS, STAGE_FRESH, STAGE_GENERAL, STAGE_NONE, set_latest, shadows,
 )
+from turboserver._files cimport answer_with_file
 from turboserver._gateway cimport run as run_gateway, serves
 from turboserver._handlers cimport HandlerInfo, nanoseconds, study
 from turboserver._native cimport *
@@ -230,7 +231,8 @@ cdef class Dispatcher:
             method = info.last_method if name is info.last_name else info.find_method(name)
             if method is not None and (PyDict_GET_SIZE(conn.attrs) <= OWN_ATTRS
                                        or not PyDict_Contains(conn.attrs, name)):
-                method(handler)
+                if not (info.sends_files and answer_with_file(conn)):
+                    method(handler)
             else:
                 method = getattr(handler, name, MISSING)
                 if method is MISSING:

@@ -57,6 +57,10 @@ cdef class HandlerInfo(ResponseInfo):
     cdef bint multiprocess          # ... and turbo_multiprocess
     cdef bint plain_app             # get_app() returns the server's `application`
     cdef bint hooks_parse           # parse_request is overridden
+    cdef bint sends_files           # GET is turboserver.files' reading, with nothing in its way
+    cdef bint sends_heads           # ... and so is HEAD
+    cdef bint silent_aborts         # that a client went away is nothing to be told
+    cdef dict files                 # _files' entries: octets of a path -> Entry
     cdef bint http11                # protocol_version >= "HTTP/1.1"
     cdef bint asks_protocol         # protocol_version is no plain str: each handler is asked
     cdef bint plain_message         # MessageClass is the usual one

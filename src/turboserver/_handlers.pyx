@@ -145,6 +145,27 @@ cdef int64_t nanoseconds(object seconds) except -2:
     return -1 if seconds is None else <int64_t>(<double>seconds * 1e9)
 
 
+# What of a handler class has a say in the answer with a file, and what it is where that is turboserver.files'.
+cdef tuple FILE_NAMES = ("do_GET", "do_HEAD", "translate_path", "send_head", "guess_type", "copyfile", "send_response",
+                         "send_response_only", "send_header", "end_headers", "flush_headers", "version_string",
+                         "date_time_string")
+cdef dict FILE_MEMBERS = {name: [] for name in FILE_NAMES}
+
+
+def register_file_members(cls):
+    """A handler class whose own ways of reading files are turboserver.files'."""
+    for name, members in FILE_MEMBERS.items():
+        (<list>members).append(getattr(cls, name))
+
+
+cdef bint sends_files(cls):
+    for name, members in FILE_MEMBERS.items():
+        found = getattr(cls, name, None)
+        if not any([found is member for member in members]):
+            return False
+    return True
+
+
 cdef set PLAIN_GET_APP = set()
 
 
@@ -190,6 +211,12 @@ cdef HandlerInfo study(object server, object factory):
         info.multiprocess = getattr(server, "turbo_multiprocess", False)
         info.plain_app = getattr(type(server), "get_app", None) in PLAIN_GET_APP and "get_app" not in vars(server)
     info.hooks_parse = "parse_request" in decision.handler_hooks
+    options = getattr(cls, "turbo_files", None)
+    info.sends_files = (options is not None and options.auth is None and info.plain_start and info.plain_end
+                        and sends_files(cls))
+    info.sends_heads = info.sends_files and not options.upload
+    info.silent_aborts = info.sends_files and cls._turbo_silent_aborts
+    info.files = {}
     info.asks_protocol = not is_plain_str(cls, "protocol_version")
     # What the gateway speaks; protocol_version is that of the handler's own answers.
     info.http11 = info.gateway or not info.asks_protocol and cls.protocol_version >= "HTTP/1.1"

@@ -45,6 +45,28 @@ cdef extern from "sock.h" nogil:
     int ts_wakefd_clear(const ts_wakefd *w)
 
 
+cdef extern from "file.h" nogil:
+    enum ts_file_kind:
+        TS_FILE_REGULAR
+        TS_FILE_FOLDER
+        TS_FILE_OTHER
+    struct ts_file_look:
+        uint64_t device
+        uint64_t inode
+        int64_t size
+        int64_t modified_ns
+        int64_t changed_ns
+        ts_file_kind kind
+    int ts_file_look_at "ts_file_look" (const char *path, bint follow, ts_file_look *look)
+    int ts_file_look_fd(int fd, ts_file_look *look)
+    bint ts_file_same(const ts_file_look *a, const ts_file_look *b)
+    bint ts_file_is_local(int fd)
+    int ts_file_again(int fd)
+    int ts_file_open_beneath(int root, const char *path)
+    Py_ssize_t ts_file_read_now(int fd, char *into, size_t n, int64_t at)
+    Py_ssize_t ts_file_read(int fd, char *into, size_t n, int64_t at)
+
+
 cdef extern from "buffer.h" nogil:
     struct ts_in:
         char *data
@@ -70,6 +92,7 @@ cdef extern from "buffer.h" nogil:
     int ts_out_write(ts_out *out, int fd, const char *data, size_t len, bint through,
                      size_t *taken)
     int ts_out_flush(ts_out *out, int fd)
+    int ts_out_flush_part(ts_out *out, int fd)
     int ts_out_try_flush(ts_out *out, int fd)
 
 

@@ -295,6 +295,11 @@ def send_response(self, code, message=None):
     if conn.c == NULL or shadows(conn, START_NAMES):
         start_by_hooks(self, code, message)
         return
+    begin_natively(conn, info, code, message, start)
+
+
+cdef int begin_natively(Connection conn, ResponseInfo info, code, message, Start start) except -1:
+    """Status line, Server and Date of a handler class with plain_start. start: None if the code is new."""
     conn.head_seen = True   # from here on, even if the line cannot be encoded
     if start is None or start.entry is not info.responses.get(start.key):
         start = make_start(info, code, message)
@@ -304,6 +309,20 @@ def send_response(self, code, message=None):
     if ts_head_start(&conn.head, <char *>start.all, len(start.all),
                      ts_date_at(&DATE, time(NULL))) != 0:
         raise MemoryError
+    return 0
+
+
+cdef bytes fields_of(Connection conn, ResponseInfo info, code):
+    """The fields so far behind Date in the head that is being put together, if it began plainly with that
+    code; else None."""
+    cdef Start start = start_of(info, code)
+    cdef Py_ssize_t skipped
+    if start is None:
+        return None
+    skipped = len(start.all) + TS_DATE_LEN + 2
+    if conn.head.len < skipped or memcmp(conn.head.data, <char *>start.all, len(start.all)) != 0:
+        return None
+    return conn.head.data[skipped:conn.head.len]
 
 
 def send_response_only(self, code, message=None):
@@ -510,6 +529,11 @@ def end_headers(self):
             conn.head.len = 0
             return
         drop_length(conn)
+    end_natively(self, conn)
+
+
+cdef int end_natively(handler, Connection conn) except -1:
+    """The blank line of a head that has no length too many, and the head leaves."""
     if (conn.last or conn.r.draining) and says_nothing_of_it(conn.head.data[:conn.head.len]) and ends(conn, conn):
         if ts_head_add(&conn.head, b"Connection: close\r\n", 19) != 0:
             raise MemoryError
@@ -519,7 +543,8 @@ def end_headers(self):
     conn.send_head()
     if (conn.status <= 205 and conn.status != 200 or conn.status == 304 or conn.c.req.method.len == 4
             or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS):
-        end_answer(self, conn)
+        end_answer(handler, conn)
+    return 0
 
 
 cdef int end_by_original(handler) except -1:

@@ -23,18 +23,14 @@ from ..errors import BodyError
 from ..http.server import SimpleHTTPRequestHandler, header_names
 from .beneath import Refused
 from .folder import Query
-from .opening import Target, open_target, refusal, root_at
+from .hooks import more, overridden
+from .opening import Target, open_root, open_target
 from .options import Options
 from .partials import sweep_at_times
 from .receiving import METHODS, receive_file, receive_form, upload_fields
 from .sending import LISTS, YIELDING, common_fields, send_empty, send_file, send_folder
 
 __all__ = ["FileHandler", "handler_class"]
-
-_HOOKS = ("translate_path", "send_head", "list_directory", "guess_type", "copyfile")
-# As they are now: who replaces them in the original's class means it.
-_standard = {name: getattr(SimpleHTTPRequestHandler, name) for name in _HOOKS}
-_STANDARD_TYPES = dict(SimpleHTTPRequestHandler.extensions_map)
 
 _READING = "GET, HEAD"
 # Fields of a request that a page of another site may send. What uploads is not for it.
@@ -56,6 +52,7 @@ class FileHandler(SimpleHTTPRequestHandler):
     turbo_decode_chunked = True     # of a PUT in chunks the file is the content
 
     _turbo_fields = ()      # for the next head that the original's own code writes
+    _turbo_silent_aborts = True
 
     def __init__(self, *args, directory=None, **kwargs):
         if directory is None:
@@ -103,24 +100,24 @@ class FileHandler(SimpleHTTPRequestHandler):
             self.close_connection = True
 
     def _turbo_read(self, owner):
-        if self._turbo_overridden("translate_path") or self._turbo_overridden("send_head"):
+        if overridden(self, "translate_path") or overridden(self, "send_head"):
             self._turbo_read_as_original()
             return
         options, target = self.turbo_files, Target.of(self.path)
         root = self._turbo_root()
-        more = upload_fields(self, root, target, owner) if options.upload and self.command == "HEAD" else ()
+        found = upload_fields(self, root, target, owner) if options.upload and self.command == "HEAD" else ()
         try:
             opened = open_target(root, target, index_pages=getattr(self, "index_pages", ("index.html", "index.htm")),
                                  outside=options.outside, spa=options.spa)
         except Refused:
-            if not more:
+            if not found:
                 raise
             # Nothing has the name yet.
-            send_empty(self, 204, (*more, ("Cache-Control", "no-store")))
+            send_empty(self, 204, (*found, ("Cache-Control", "no-store")))
             return
         with opened:
             if not opened.is_folder:
-                self._turbo_fields = more
+                self._turbo_fields = found
                 send_file(self, root, opened)
             elif not target.is_canonical:
                 send_empty(self, 301, (("Location", target.canonical + target.query),))
@@ -172,46 +169,21 @@ class FileHandler(SimpleHTTPRequestHandler):
         return found.user
 
     def _turbo_root(self):
-        try:
-            return root_at(self.directory)
-        except OSError as error:
-            raise refusal(error) from error
+        return open_root(self.directory)
 
     # ---- The original's hooks, and what it answers itself ----
 
-    def _turbo_overridden(self, name):
-        return getattr(type(self), name) is not _standard[name] or name in vars(self)
-
-    def _turbo_copies(self):
-        """Whether copyfile() is somebody's own."""
-        return self._turbo_overridden("copyfile")
-
-    def _turbo_guess(self):
-        """guess_type() if it is somebody's own, else None."""
-        return self.guess_type if self._turbo_overridden("guess_type") else None
-
-    def _turbo_types(self):
-        """What extensions_map has that the original's has not: {extension in small letters: type}."""
-        return {extension.lower(): kind for extension, kind in self.extensions_map.items()
-                if _STANDARD_TYPES.get(extension) != kind}
-
-    def _turbo_more(self):
-        """Fields for this answer beside those that it has: 3.15's extra_response_headers, and what was found out
-        before it was known which answer it would be."""
-        return (*(getattr(self, "extra_response_headers", None) or ()), *self._turbo_fields)
-
     def _turbo_wants_list(self, target):
-        return (not self.turbo_files.page or self._turbo_overridden("list_directory")
+        return (not self.turbo_files.page or overridden(self, "list_directory")
                 or Query.of(target.path + target.query).format == "plain")
 
     def _turbo_list_as_original(self, opened):
         """The original's list, or that of a subclass."""
         path = os.path.join(self.directory, *opened.names, "")
-        if not self._turbo_overridden("list_directory") and os.path.isdir(f"/proc/self/fd/{opened.fd}"):
-            # What is open, whatever has that path by now.
-            path = f"/proc/self/fd/{opened.fd}"
+        if not overridden(self, "list_directory"):
+            path = opened.path_or(path)
         # What somebody asked for first: of one name only the first is sent.
-        self._turbo_fields = [*self._turbo_more(), *common_fields(self.turbo_files),
+        self._turbo_fields = [*more(self), *common_fields(self.turbo_files),
                               ("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")]
         try:
             listed = self.list_directory(path)
@@ -254,8 +226,9 @@ class FileHandler(SimpleHTTPRequestHandler):
 
 if accelerated:
     # Else each connection would be a socket of the program's, to which every write goes at once: two packets.
-    from .._handlers import register_forwarding_init
+    from .._handlers import register_file_members, register_forwarding_init
     register_forwarding_init(FileHandler.__init__)
+    register_file_members(FileHandler)
 
 
 def handler_class(options):

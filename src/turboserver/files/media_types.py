@@ -16,7 +16,7 @@ import os.path
 import re
 from typing import NamedTuple
 
-__all__ = ["MediaType", "media_type"]
+__all__ = ["MediaType", "ask_library", "from_library", "media_type"]
 
 DEFAULT = "application/octet-stream"
 
@@ -82,12 +82,12 @@ def media_type(name, *, charset="utf-8", more=None):
     """The MediaType of a file called `name` (its last name or a path).
 
     charset: said for text/*; None: nowhere. more: {extension in small letters with its dot: type}, which comes first.
-    A type in it that has parameters is taken as it is. Raises ValueError for one that is no type.
+    A type in it is taken as it is. Raises ValueError for one that is no type.
     """
     extension = os.path.splitext(name)[1].lower()
     coding = None
     if more and extension in more:
-        kind = more[extension]
+        kind, charset = more[extension], None
         if not _content_type(kind):
             raise ValueError(f"{kind!r} is no media type")
     elif extension in _CODED:
@@ -95,14 +95,24 @@ def media_type(name, *, charset="utf-8", more=None):
     elif extension in TYPES:
         kind = TYPES[extension]
     else:
-        kind = _ask_library(extension)
+        kind = ask_library(extension)
     essence = kind.partition(";")[0].strip().lower()
     if charset is not None and ";" not in kind and essence.startswith("text/") and essence != "text/xml":
         kind = f"{kind}; charset={charset}"
     return MediaType(kind, coding, coding is None and _compressible(essence) is not None)
 
 
-def _ask_library(extension):
+def from_library(name):
+    """(extension, type) if the library was asked for the type of a file called so; else None. Programs add to what it
+    knows, so the answer may be another one next time."""
+    extension = os.path.splitext(name)[1].lower()
+    if not extension or extension in TYPES or extension in _CODED:
+        return None
+    return extension, ask_library(extension)
+
+
+def ask_library(extension):
+    """What mimetypes says of an extension with its dot, in small letters."""
     # Not the name itself: it would be taken for a URL, "data:text/html,.x" for its type.
     kind, coding = mimetypes.guess_type("x" + extension) if extension else (None, None)
     # What is coded in a way that is not known here is octets; the system's files are not known either.

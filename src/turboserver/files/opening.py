@@ -1,7 +1,7 @@
 """From a request's target to what is open below the root: the file, the folder, or where to go instead.
 
     Target.of(target)       the octets of its path, its names, its query
-    root_at(directory)      the Root of a directory, opened once for all handlers
+    root_at(directory)      the Root of a directory, opened once for all handlers; open_root() refuses instead
     Opened                  a descriptor and what it is; closed by `with`
     open_target(...)        Opened, for what a target means: an index page for a folder, an application's page for
                             nothing
@@ -21,7 +21,8 @@ from ..http.server import _AUTHORITY
 from . import names, partials
 from .beneath import Refused, open_beneath, resolve, status_of
 
-__all__ = ["Opened", "Root", "Target", "open_folder", "open_target", "root_at"]
+__all__ = ["Opened", "Root", "Target", "open_any", "open_folder", "open_root", "open_target",
+           "root_at"]
 
 _MAX_ROOTS = 64         # directories whose descriptors are kept: a server has one, some tests many
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
@@ -131,6 +132,11 @@ class Opened:
     def is_folder(self):
         return stat.S_ISDIR(self.found.st_mode)
 
+    def path_or(self, path):
+        """A path to this very folder, whatever has `path` by now; where the system has no such, `path`."""
+        own = f"/proc/self/fd/{self.fd}"
+        return own if os.path.isdir(own) else path
+
 
 def open_file(root, found_names, outside=False):
     """The Opened file or folder of these names, or None where there is none that could be sent."""
@@ -140,6 +146,22 @@ def open_file(root, found_names, outside=False):
         if status_of(error) == 404:
             return None
         raise
+
+
+def open_root(directory):
+    """root_at(), but raises Refused."""
+    try:
+        return root_at(directory)
+    except OSError as error:
+        raise refusal(error) from error
+
+
+def open_any(root, found_names, outside=False):
+    """The Opened file or folder of these names. Raises Refused."""
+    try:
+        return Opened(open_beneath(root.fd, found_names, allow_outside=outside), found_names)
+    except OSError as error:
+        raise refusal(error) from error
 
 
 def open_folder(root, found_names, outside=False):

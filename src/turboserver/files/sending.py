@@ -16,10 +16,18 @@ import os
 import re
 import time
 
+from .. import accelerated
 from . import as_json, codings, conditions, folder, page, partials, ranges
 from .beneath import Refused, open_beneath
-from .media_types import MediaType, media_type
+from .hooks import copies, guess, more, types
+from .media_types import MediaType, from_library, media_type
 from .opening import Opened
+
+if accelerated:
+    from .._files import remember
+else:
+    def remember(*arguments, **options):
+        """There is nobody to whom it would be of use."""
 
 __all__ = ["LISTS", "common_fields", "send_empty", "send_fields", "send_file", "send_folder", "send_piece"]
 
@@ -51,21 +59,22 @@ def send_fields(handler, fields):
     """Send `fields`, pairs, then what is added to each answer. Of one name those that somebody asked for are sent,
     if ours can give way, else ours."""
     options = handler.turbo_files
-    if not (options.headers or options.cors or handler._turbo_more()):
+    beside = more(handler)
+    if not (options.headers or options.cors or beside):
         for name, value in fields:
             handler.send_header(name, value)
         return
-    more = [*common_fields(options), *handler._turbo_more()]
-    asked = {name.lower() for name, _ in more} & YIELDING
-    if any(name == "Content-Type" and value.startswith("multipart/byteranges") for name, value in fields):
+    beside = [*common_fields(options), *beside]
+    asked = {name.lower() for name, _ in beside} & YIELDING
+    if any(name.lower() == "content-type" and value.startswith("multipart/byteranges") for name, value in fields):
         asked.discard("content-type")       # nobody could read the parts
-        more = [field for field in more if field[0].lower() != "content-type"]
+        beside = [field for field in beside if field[0].lower() != "content-type"]
     sent = set()
     for name, value in fields:
         if name.lower() not in asked:
             handler.send_header(name, value)
             sent.add(name.lower())
-    for name, value in more:
+    for name, value in beside:
         if name.lower() not in sent - LISTS:
             handler.send_header(name, value)
 
@@ -102,14 +111,15 @@ def send_file(handler, root, opened):
         if verdict.status == 304:
             send_empty(handler, 304, fields + _cache_fields(handler.turbo_files))
             return
-        fields.append(("X-Content-Type-Options", "nosniff"))
+        if handler.turbo_files.nosniff:
+            fields.append(("X-Content-Type-Options", "nosniff"))
         if choice.made:
             _send_compressed(handler, choice, fields)
         else:
-            _send_plan(handler, choice, fields, verdict.ranges)
+            _send_plan(handler, root, choice, fields, verdict.ranges)
 
 
-def _send_plan(handler, choice, fields, ranges_count):
+def _send_plan(handler, root, choice, fields, ranges_count):
     size, kind = choice.opened.found.st_size, choice.media.content_type
     asked = handler.headers.get_all("Range") or ()
     plan = ranges.plan(asked[0] if ranges_count and len(asked) == 1 else None, size, kind)
@@ -117,11 +127,15 @@ def _send_plan(handler, choice, fields, ranges_count):
     if plan.status == 416:
         raise Refused(416, "no such range", (*plan.headers, *fields))
     fields += _coding_fields(choice) + _cache_fields(handler.turbo_files)
-    head = [("Content-Type", kind), ("Content-Length", str(plan.length)), *plan.headers]
+    head = [("Content-type", kind), ("Content-Length", str(plan.length)), *plan.headers]
     if any(name == "Content-Type" for name, _ in plan.headers):
         del head[0]
     handler.send_response(plan.status)
     send_fields(handler, head + fields)
+    if plan.status == 200 and choice.always and not handler._turbo_fields:
+        names = choice.opened.names
+        remember(handler, root, names, choice.opened.fd, beside=choice.media.compressible, library=from_library(names[-1]),
+                 tag=_value(fields, "ETag"), modified=_value(fields, "Last-Modified"))
     handler.end_headers()
     if handler.command == "HEAD":
         return
@@ -135,6 +149,10 @@ def _send_plan(handler, choice, fields, ranges_count):
             return
 
 
+def _value(fields, name):
+    return next((value for other, value in fields if other == name), "")
+
+
 def _cut_off(handler):
     """The answer ends here, short of what was said, and with it the connection."""
     handler.close_connection = True
@@ -145,10 +163,10 @@ def send_piece(handler, fd, offset, length):
     """Send `length` octets of the file `fd` from `offset` on; the number of those that were sent, which is less if
     the file ends before. This is the one place where a file's octets become a body."""
     by_kernel = getattr(handler.wfile, "turbo_send_file", None)
-    if by_kernel is not None and not handler._turbo_copies():
+    if by_kernel is not None and not copies(handler):
         return by_kernel(fd, offset, length)
     source = _Piece(fd, offset, length)
-    if handler._turbo_copies():
+    if copies(handler):
         handler.copyfile(source, handler.wfile)
     else:
         while octets := source.read(PIECE):
@@ -175,17 +193,20 @@ class _Piece:
 
 class _Choice:
     """What of a file is sent. media: MediaType. coding: of the body. opened: what is read. made: it is compressed as it
-    goes. varies: other clients get it in another coding."""
+    goes. varies: other clients get it in another coding. always: it is the same for each client, as long as nothing
+    else lies beside it."""
 
-    def __init__(self, media, opened, coding, made=False, varies=False):
+    def __init__(self, media, opened, coding, made=False, varies=False, always=False):
         self.media, self.opened, self.coding, self.made, self.varies = media, opened, coding, made, varies
+        self.always = always
 
 
 def _choose(handler, root, opened, stack):
     media = _media_type(handler, opened)
+    own = guess(handler) is not None
     if not media.compressible:
         # What is coded already, or cannot become smaller, is sent as it is.
-        return _Choice(media, opened, media.coding or "identity")
+        return _Choice(media, opened, media.coding or "identity", always=not own)
     options, beside = handler.turbo_files, {}
 
     def look(name):
@@ -200,7 +221,7 @@ def _choose(handler, root, opened, stack):
     there = codings.siblings(name, opened.found, look)
     made = _made(handler, opened) if options.compress else ()
     if not there and not made:
-        return _Choice(media, opened, "identity")
+        return _Choice(media, opened, "identity", always=not own and not beside and not options.compress)
     asked = handler.headers.get_all("Accept-Encoding")
     # Of what is compressed as it goes there are no parts.
     here = () if "Range" in handler.headers else [coding for coding in made if coding not in there]
@@ -234,15 +255,15 @@ def _sibling(root, names, outside):
 
 def _media_type(handler, opened):
     name = opened.names[-1]
-    guess = handler._turbo_guess()
-    if guess is not None:
-        return MediaType(guess(os.path.join(handler.directory, *opened.names)), None, False)
-    more = handler._turbo_types()
+    kind = guess(handler)
+    if kind is not None:
+        return MediaType(kind(os.path.join(handler.directory, *opened.names)), None, False)
+    own = types(handler)
     try:
-        return media_type(name, more=more)
+        return media_type(name, more=own)
     except ValueError:
         # The original sends whatever stands there.
-        return MediaType(more[os.path.splitext(name)[1].lower()], None, False)
+        return MediaType(own[os.path.splitext(name)[1].lower()], None, False)
 
 
 def _send_compressed(handler, choice, fields):
@@ -250,7 +271,7 @@ def _send_compressed(handler, choice, fields):
     source = _Piece(choice.opened.fd, 0, size)
     fields += _coding_fields(choice) + _cache_fields(handler.turbo_files)
     handler.send_response(200)
-    send_fields(handler, [("Content-Type", choice.media.content_type), ("Transfer-Encoding", "chunked"), *fields])
+    send_fields(handler, [("Content-type", choice.media.content_type), ("Transfer-Encoding", "chunked"), *fields])
     handler.end_headers()
     if handler.command == "HEAD":
         return

@@ -19,6 +19,7 @@ import urllib.parse
 
 from .. import accelerated, lanes
 from ..errors import BodyError
+from ..files.options import Options
 from ..socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from .tls import https_servers
 
@@ -54,8 +55,15 @@ def header_names(handler):
     return {line.decode("latin-1").partition(":")[0].lower() for line in getattr(handler, "_headers_buffer", ())}
 
 
+def answer_with_file(handler, original):
+    """See turboserver.files.reading, which is not loaded before somebody asks for a file."""
+    from ..files.reading import answer
+    answer(handler, original)
+
+
 if accelerated:
     from .._connection import Supplied
+    from .._handlers import register_file_members
     from .._headers import HTTPMessage
     from .._request import next_request, parse_request, refuse_body
     from .._response import (
@@ -158,7 +166,24 @@ if accelerated:
 
     # The original first: what it defines for files comes before our general part.
     class SimpleHTTPRequestHandler(_original.SimpleHTTPRequestHandler, BaseHTTPRequestHandler):
-        """http.server.SimpleHTTPRequestHandler: files below a directory."""
+        """http.server.SimpleHTTPRequestHandler: files below a directory, with ETag, Range, If-Range and the other
+        preconditions (RFC 9110, 13 and 14), and with what lies compressed beside a file.
+
+        Added: turbo_files, turboserver.files.Options, of which outside (symbolic links may lead out of the directory)
+        and those about what is sent count here.
+        """
+
+        turbo_files = Options(page=False, nosniff=False)
+        _turbo_fields = ()
+        _turbo_silent_aborts = False
+
+        def do_GET(self):
+            """A file, the list of a folder, or why not."""
+            answer_with_file(self, super().do_GET)
+
+        def do_HEAD(self):
+            """The same without its body."""
+            answer_with_file(self, super().do_HEAD)
 
         def translate_path(self, path):
             """The file name for a request target, of which scheme and authority do not matter
@@ -205,6 +230,7 @@ if accelerated:
             """http.server.CGIHTTPRequestHandler."""
 
     register_defaults(BaseHTTPRequestHandler)
+    register_file_members(SimpleHTTPRequestHandler)
     register_loop(BaseHTTPRequestHandler.handle_one_request)
     HTTPSServer, ThreadingHTTPSServer = https_servers(HTTPServer, ThreadingMixIn)
     lanes.learn(__name__)
@@ -213,6 +239,12 @@ else:
     # No engine: every name is the original's, where there is one.
     HTTPSServer, ThreadingHTTPSServer = https_servers(_original.HTTPServer, ThreadingMixIn)
     globals().update({_name: getattr(_original, _name) for _name in _original.__all__})
+
+
+# The hooks of SimpleHTTPRequestHandler as they are: who replaces them afterwards means it.
+_file_hooks = {name: getattr(SimpleHTTPRequestHandler, name)
+               for name in ("translate_path", "send_head", "list_directory", "guess_type", "copyfile")}
+_standard_types = dict(SimpleHTTPRequestHandler.extensions_map)
 
 
 def __getattr__(name):

@@ -1,0 +1,35 @@
+"""What of http.server's hooks a handler has of its own: on its class, or assigned on it.
+
+Any thread. What may not live here: what becomes of them.
+"""
+
+from ..http import server
+
+__all__ = ["copies", "guess", "more", "overridden", "types"]
+
+
+def overridden(handler, name):
+    """Whether it is another one than when http.server was imported: who replaces it in the original's class means it."""
+    return getattr(type(handler), name) is not server._file_hooks[name] or name in vars(handler)
+
+
+def copies(handler):
+    """Whether copyfile() is somebody's own."""
+    return overridden(handler, "copyfile")
+
+
+def guess(handler):
+    """guess_type() if it is somebody's own, else None."""
+    return handler.guess_type if overridden(handler, "guess_type") else None
+
+
+def types(handler):
+    """What extensions_map has that the original's has not: {extension in small letters: type}."""
+    return {extension.lower(): kind for extension, kind in handler.extensions_map.items()
+            if server._standard_types.get(extension) != kind}
+
+
+def more(handler):
+    """Fields for this answer beside those that it has: 3.15's extra_response_headers, and what was found out
+    before it was known which answer it would be."""
+    return (*(getattr(handler, "extra_response_headers", None) or ()), *handler._turbo_fields)
