@@ -176,6 +176,10 @@ def file(port, keeps):
     exchange(port, GET, keeps, FILE)
 
 
+def static(port, keeps):
+    exchange(port, GET.replace(b"/ ", b"/static.bin ", 1), keeps, None)
+
+
 def echo(port, keeps):
     with Client(port) as client:
         for number in range(TIMES):
@@ -212,6 +216,7 @@ CHECKS = {
     "upload": upload,
     "checksum": checksum,
     "file": file,
+    "static": static,
     "echo": echo,
     "udp": udp,
 }

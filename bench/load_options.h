@@ -1,10 +1,10 @@
 /* What load is asked to do.
  *
  *     ./load MODE --port P [--connections N] [--seconds S] [--size OCTETS]
- *                 [--slow-every K]
+ *                 [--slow-every K] [--path PATH]
  *
  * mixed: GET /slow once in K (100), staggered by connection, else GET /fast.
- * download: GET /, the body thrown away by the kernel, so that the reader is
+ * download: GET / or PATH, the body thrown away by the kernel, so that the reader is
  * not what is measured; with --size its length must be that, without it all
  * lengths must be the same. upload: POST / of SIZE octets (10 MiB) in pieces of
  * 64 KiB. echo: lines of SIZE octets (64) over TCP. udp: datagrams of SIZE
@@ -36,6 +36,7 @@ struct load {
     uint16_t port;
     long connections, size, slow_every;
     long together; /* lines in flight on a connection, sent at once */
+    const char *path; /* of a download, without its first slash */
     double seconds;
 };
 
@@ -43,7 +44,7 @@ static void usage(void)
 {
     fprintf(stderr, "usage: load mixed|download|upload|echo|udp|idle --port P "
                     "[--connections N]\n            [--seconds S] "
-                    "[--size OCTETS] [--slow-every K] [--together LINES]\n");
+                    "[--size OCTETS] [--slow-every K] [--together LINES] [--path PATH]\n");
     exit(2);
 }
 
@@ -61,7 +62,7 @@ static double number(const char *text, double least, double most)
 static struct load read_options(int argc, char **argv)
 {
     struct load load = {.connections = 1, .size = -1, .slow_every = 100,
-                        .together = 1, .seconds = -1};
+                        .together = 1, .seconds = -1, .path = ""};
     static const struct option options[] = {
         {"port", required_argument, NULL, 'p'},
         {"connections", required_argument, NULL, 'c'},
@@ -69,6 +70,7 @@ static struct load read_options(int argc, char **argv)
         {"size", required_argument, NULL, 'o'},
         {"slow-every", required_argument, NULL, 'k'},
         {"together", required_argument, NULL, 't'},
+        {"path", required_argument, NULL, 'f'},
         {0}};
     int option;
 
@@ -80,6 +82,7 @@ static struct load read_options(int argc, char **argv)
         case 'o': load.size = (long)number(optarg, 1, 1 << 30); break;
         case 'k': load.slow_every = (long)number(optarg, 1, 1e9); break;
         case 't': load.together = (long)number(optarg, 1, 1000); break;
+        case 'f': load.path = optarg + (*optarg == '/'); break;
         default: usage();
         }
     if (optind != argc - 1 || !load.port)

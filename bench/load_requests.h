@@ -24,7 +24,7 @@ static void make_requests(struct requests *r, const struct load *load)
     for (long i = 1; load->lines && i <= load->together; i++)
         r->line[load->size / load->together * i - 1] = '\n';
     for (int slow = 0; slow < 2 && !load->lines; slow++) {
-        const char *path = load->mode != MIXED ? "" : slow ? "slow" : "fast";
+        const char *path = load->mode != MIXED ? load->path : slow ? "slow" : "fast";
         char fields[128] = "";
 
         if (load->mode == UPLOAD)

@@ -119,6 +119,44 @@ def framework(name: str, title: str) -> Scenario:
     )
 
 
+def static(size: int, text: str, load: Load, nginx: float = 0.9, stock: float | None = 20) -> Scenario:
+    """A file of `size` octets. nginx, stock: how many of their requests/s ours has at least."""
+    figure = "rate" if load.program == "wrk" else "cpu_us"
+    bars = [
+        Bar(f"{'requests/s' if figure == 'rate' else 'CPU a request'} of {own} / {other}", least, ratio(*pair, figure), figure != "rate")
+        for own in ("turbo-files", "turbo-simple")
+        for other in ("nginx", "nginx-cached")
+        for pair, least in [((own, other), nginx)]
+    ]
+    if stock is not None:
+        bars.append(Bar("requests/s of turbo-simple / stock", stock, ratio("turbo-simple", "stock", "rate"), at_most=False))
+    return Scenario(
+        title=f"A file of {text}",
+        text="wrk, 32 keep-alive connections" if load.program == "wrk" else "load download, 4 keep-alive connections",
+        app=f"static {size}",
+        check="static",
+        load=load,
+        servers=("turbo-files", "turbo-simple", "nginx", "nginx-cached", "stock", "stock-nodelay"),
+        quick=("turbo-files", "nginx"),
+        bars=tuple(bars),
+    )
+
+
+STATIC = Load("wrk", "static", 32)
+#: The scenarios of files.
+FILES: dict[str, Scenario] = {
+    "file-13": static(13, "13 octets", STATIC),
+    "file-10k": static(10 * 2**10, "10 KiB", STATIC),
+    "file-1m": static(2**20, "1 MiB", STATIC, stock=None),
+    "file-100m": static(
+        100 * 2**20,
+        "100 MiB",
+        Load("load", "download", 4, ("--size", str(100 * 2**20), "--path", "static.bin")),
+        nginx=1.0,
+        stock=None,
+    ),
+}
+
 #: The scenarios of WSGI applications alone.
 WSGI: dict[str, Scenario] = {
     "wsgi-hello": Scenario(
@@ -424,5 +462,6 @@ SCENARIOS: dict[str, Scenario] = {
             Bar("more resident memory, in MiB", 3, noted("import MiB")),
         ),
     ),
+    **FILES,
     **WSGI,
 }

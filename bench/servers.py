@@ -28,6 +28,8 @@ HERE = Path(__file__).resolve().parent
 APPS = HERE / "apps"
 #: Seconds within which a server must be up.
 START = 10
+#: Seconds after which a file is not new.
+NEW = 2.5
 
 HTTP = frozenset({"hello", "headers", "closing", "sleep", "mixed", "post", "download", "upload"})
 #: What only WSGI applications are there for.
@@ -105,10 +107,19 @@ def wsgi(name):
     return command
 
 
-def nginx_command(start):
-    file = wsgi_apps.FILE if start.app == "file" else None
-    path = nginx.write(start.folder, start.port, file=file, log=LOG if start.app == "logged" else None)
-    return [start.environment.program("nginx"), "-p", start.folder, "-c", path, "-e", "stderr"]
+def nginx_command(cached=False):
+    def command(start):
+        app = start.app.split()[0]
+        file = wsgi_apps.FILE if app == "file" else None
+        log = LOG if app == "logged" else None
+        path = nginx.write(start.folder, start.port, file=file, static=app == "static", cached=cached, log=log)
+        return [start.environment.program("nginx"), "-p", start.folder, "-c", path, "-e", "stderr"]
+
+    return command
+
+
+def files_command(start):
+    return [start.environment.python, "-m", "turboserver", start.folder, "--bind", "127.0.0.1", "-p", str(start.port), "--quiet"]
 
 
 def granian(start):
@@ -146,7 +157,7 @@ def uvicorn(start):
     return [start.environment.python, "-m", "uvicorn", *options, "asgi:app"]
 
 
-OWN = HTTP | {"logging", "echo", "udp"}
+OWN = HTTP | {"logging", "echo", "udp", "static"}
 SERVERS = {
     "limit": Server("C, the kernel's limit", c_program, frozenset(C_PROGRAMS), None),
     "turbo": Server("turboserver ThreadingHTTPServer", handlers("turbo"), OWN, "turboserver"),
@@ -189,10 +200,19 @@ SERVERS = {
     "stock-wsgi": Server("wsgiref WSGIServer with threads", handlers("stock", "wsgi"), LOGGED, None, keeps=False),
     "nginx": Server(
         "nginx, return 200 or a file",
-        nginx_command,
-        frozenset({"hello", "headers", "closing", "file", "logged"}),
+        nginx_command(),
+        frozenset({"hello", "headers", "closing", "file", "logged", "static"}),
         "nginx",
         told_port=True,
+    ),
+    "nginx-cached": Server(
+        "nginx with open_file_cache", nginx_command(cached=True), frozenset({"static"}), "nginx", told_port=True
+    ),
+    "turbo-simple": Server(
+        "turboserver SimpleHTTPRequestHandler", handlers("turbo"), frozenset({"static"}), "turboserver"
+    ),
+    "turbo-files": Server(
+        "turboserver FOLDER, the command", files_command, frozenset({"static"}), "turboserver", told_port=True
     ),
     "bjoern": Server("bjoern", wsgi("bjoern"), WSGI, "bjoern"),
     "fastwsgi": Server("fastwsgi", wsgi("fastwsgi"), WSGI, "fastwsgi"),
@@ -261,6 +281,8 @@ class Running:
         app = self.server.always or self.app
         if app == "file":
             Path(self.folder.name, wsgi_apps.FILE).write_bytes(checks.FILE)
+        if app.startswith("static "):
+            self.write_static(int(app.split()[1]))
         command = self.server.command(Start(self.environment, app, self.threads, self.port, Path(self.folder.name)))
         if command[0] is None:
             raise RuntimeError("its program was not found")
@@ -285,6 +307,14 @@ class Running:
             self.port = int(line)
         if self.app != "udp":
             self.wait_until_up()
+
+    def write_static(self, size):
+        """A file that is not the newest any more: of one that may still change within a tick of the file system's
+        clock, nobody should keep what it was."""
+        path = Path(self.folder.name, "static.bin")
+        with open(path, "wb") as file:
+            file.writelines(checks.FILE[: min(len(checks.FILE), size - at)] for at in range(0, size, len(checks.FILE)))
+        time.sleep(NEW)
 
     def wait_until_up(self):
         until = time.monotonic() + START

@@ -1,6 +1,6 @@
 -- What wrk sends (the first argument after the URL names it), and its figures as one line of JSON.
 --
---     wrk ... -s wrk.lua URL -- hello | browser | pipelined | connection | post
+--     wrk ... -s wrk.lua URL -- hello | browser | pipelined | connection | post | static
 
 local browser = table.concat({
    "GET /articles/2026/how-a-request-travels?utm_source=newsletter&page=2 HTTP/1.1",
@@ -30,6 +30,7 @@ local requests = {
    browser = browser,
    pipelined = string.rep(hello, 16),
    connection = "GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n",
+   static = "GET /static.bin HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
    post = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n" ..
       "Content-Length: 1024\r\n\r\n" .. body,
 }

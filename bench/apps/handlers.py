@@ -89,6 +89,14 @@ def stream_handlers(http):
     class Logging(Hello):
         log_message = http.BaseHTTPRequestHandler.log_message
 
+    class Static(http.SimpleHTTPRequestHandler):
+        """The files of the current folder."""
+
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format, *args):
+            pass
+
     class Blocking(Hello):
         """Takes each request in hand itself, as development servers of frameworks do."""
 
@@ -119,6 +127,7 @@ def stream_handlers(http):
         "upload": Upload,
         "logging": Logging,
         "blocking": Blocking,
+        "static": Static,
     }
 
 

@@ -12,6 +12,7 @@ http {{
     access_log {log};
     sendfile on;
     tcp_nopush on;
+    {cache}
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     client_body_temp_path {folder}/body;
@@ -29,13 +30,15 @@ http {{
 """
 
 
-def write(folder, port, *, file=None, log=None, many=11_000):
+def write(folder, port, *, file=None, static=False, cached=False, log=None, many=11_000):
     """Write `folder`/nginx.conf for 127.0.0.1:`port` and `many` connections; its path.
 
-    `file` is the name of one in `folder` that is the answer to everything, `log` that of one to log to (combined).
+    `file` is the name of one in `folder` that is the answer to everything, `log` that of one to log to (combined). `static`:
+    the files of `folder` are the answers; `cached`: with open_file_cache, which looks at them once a minute.
     """
-    answer = f"try_files /{file} =404;" if file else 'return 200 "Hello, World!";'
+    answer = f"try_files /{file} =404;" if file else "" if static else 'return 200 "Hello, World!";'
+    cache = "open_file_cache max=1000 inactive=600s; open_file_cache_valid 60s;" if cached else ""
     log = f"{folder}/{log} combined" if log else "off"
     path = folder / "nginx.conf"
-    path.write_text(CONFIGURATION.format(folder=folder, port=port, many=many, answer=answer, log=log))
+    path.write_text(CONFIGURATION.format(folder=folder, port=port, many=many, answer=answer, log=log, cache=cache))
     return path

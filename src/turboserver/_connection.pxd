@@ -39,6 +39,7 @@ cdef class Connection(Channel):
     cdef HandlerInfo info
     cdef object handler
     cdef dict attrs                 # handler.__dict__
+    cdef Py_ssize_t own             # so many of its entries are no assignment that could be in the way
     cdef RequestReader reader
     cdef ResponseWriter writer
     cdef int64_t timeout_ns
@@ -79,7 +80,7 @@ cdef class Connection(Channel):
 
 cdef inline bint shadows(Connection conn, tuple names):
     """Whether the program has assigned one of the names on the handler."""
-    return PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS and assigned(conn.attrs, names)
+    return PyDict_GET_SIZE(conn.attrs) > conn.own and assigned(conn.attrs, names)
 
 
 cdef tuple VERSIONS                 # of HTTP/1, by the minor number

@@ -322,6 +322,7 @@ cdef class Connection(Channel):
         attrs["server"] = self.server
         self.handler = handler
         self.attrs = attrs
+        self.own = OWN_ATTRS
         return 0
 
     cdef object socket(self):
@@ -360,7 +361,7 @@ cdef class Connection(Channel):
             self.raw_requestline = None
         if self.headers is not None:
             self.headers = None
-        if PyDict_GET_SIZE(self.attrs) > OWN_ATTRS:
+        if PyDict_GET_SIZE(self.attrs) > self.own:
             for name in PER_REQUEST:
                 self.attrs.pop(name, None)
             if self.head.len == 0 and self.attrs.get("_headers_buffer", 0) == []:

@@ -129,7 +129,9 @@ cdef class Dispatcher:
                 del CONSTRUCTING[id(request)]
             if conn.handler is None:
                 raise TypeError(f"{info.factory!r} did not call BaseRequestHandler.__init__")
-        if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
+        if PyDict_GET_SIZE(conn.attrs) == OWN_ATTRS + 1 and PyDict_Contains(conn.attrs, "directory"):
+            conn.own += 1       # SimpleHTTPRequestHandler's
+        if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > conn.own:
             conn.timeout_ns = nanoseconds(conn.handler.timeout)
             conn.c.timeout_ns = max(conn.timeout_ns, 0)
         return 0
@@ -181,7 +183,7 @@ cdef class Dispatcher:
                 while not conn.handler.close_connection:
                     conn.handler.handle_one_request()
                 return False
-            if PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS:
+            if PyDict_GET_SIZE(conn.attrs) > conn.own:
                 if conn.head.len > 0:
                     conn.to_list()      # lines not yet sent stay for the next answer
                 close = conn.attrs.get("close_connection", MISSING)
@@ -229,7 +231,7 @@ cdef class Dispatcher:
                                    conn.c.req.method.len)
             info = conn.info
             method = info.last_method if name is info.last_name else info.find_method(name)
-            if method is not None and (PyDict_GET_SIZE(conn.attrs) <= OWN_ATTRS
+            if method is not None and (PyDict_GET_SIZE(conn.attrs) <= conn.own
                                        or not PyDict_Contains(conn.attrs, name)):
                 if not (info.sends_files and answer_with_file(conn)):
                     method(handler)

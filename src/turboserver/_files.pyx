@@ -35,7 +35,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr, memcmp
 from posix.unistd cimport close
-from turboserver._connection cimport OWN_ATTRS, SMALL_FILE, STAGE_PLAIN, Connection, assigned, connection_of
+from turboserver._connection cimport SMALL_FILE, STAGE_PLAIN, Connection, assigned, connection_of, shadows
 from turboserver._handlers cimport HandlerInfo, Start
 from turboserver._headers cimport same
 from turboserver._native cimport *
@@ -49,7 +49,6 @@ cdef extern from "Python.h":
 cdef enum:
     KEPT_SIZE = 1048576     # octets of a file whose descriptor is kept
     MOST_KEPT = 512         # entries
-    MOST_TYPES = 64         # of an extensions_map that is compared with each request
 
 # The largest tick of a file system's clock: FAT's.
 cdef int64_t clock_ns = 2_000_000_000
@@ -85,7 +84,9 @@ cdef class Entry:
     cdef bytes relative         # the path from the root on
     cdef int fd                 # -1: it is opened each time
     cdef object directory
-    cdef dict types             # extensions_map as it was
+    cdef Py_ssize_t n_types     # of extensions_map, as it was
+    cdef str extension          # ... of which this one is this name's
+    cdef object type            # ... None if it has none
     cdef tuple library          # (extension, type) if mimetypes was asked, else None
     cdef bytes fields           # of 200, behind Date
     cdef bytes unchanged        # ... of 304
@@ -104,7 +105,11 @@ cdef class Entry:
         """Whether the file, the way to it and what is beside it are as they were."""
         cdef ts_file_look now
         cdef Py_ssize_t last = len(self.folders) - 1
-        if cls.extensions_map != self.types or self.library is not None and ask_library(self.library[0]) != self.library[1]:
+        cdef dict types = cls.extensions_map
+        cdef PyObject *type = PyDict_GetItemWithError(types, self.extension)
+        if PyDict_GET_SIZE(types) != self.n_types or (type != <PyObject *>self.type if type != NULL else self.type is not None):
+            return False
+        if self.library is not None and ask_library(self.library[0]) != self.library[1]:
             return False
         if self.fd >= 0 and (ts_file_look_at(<char *>self.path, False, &now) != 0
                              or not ts_file_same(&now, &self.look)):
@@ -150,16 +155,16 @@ cdef enum Wanted:
     OTHER
 
 
-cdef inline bint is_named(const char *head, ts_field *field, const char *name, uint32_t n):
+cdef inline bint is_named(const char *head, ts_field *field, const char *name, uint32_t n) noexcept:
     return field.name.len == n and same(<const unsigned char *>head + field.name.off, <const unsigned char *>name, n)
 
 
-cdef inline bint is_value(const char *head, ts_field *field, bytes value):
+cdef inline bint is_value(const char *head, ts_field *field, bytes value) noexcept:
     return (field.value.len == <uint32_t>PyBytes_GET_SIZE(value)
             and memcmp(head + field.value.off, PyBytes_AS_STRING(value), field.value.len) == 0)
 
 
-cdef Wanted wanted(Connection conn, Entry entry):
+cdef Wanted wanted(Connection conn, Entry entry) noexcept:
     """What the request's preconditions ask for, as far as that is plain (RFC 9110, 13.2.2)."""
     cdef const char *head = conn.head_start()
     cdef ts_request *req = conn.c.req
@@ -210,6 +215,12 @@ cdef Entry entry_for(Connection conn):
     return None if found == NULL else <Entry>found
 
 
+cdef bint is_directory(Connection conn, Entry entry) except -1:
+    """Whether it is below the directory of this handler."""
+    cdef PyObject *found = PyDict_GetItemWithError(conn.attrs, "directory")
+    return found != NULL and (found == <PyObject *>entry.directory or <object>found == entry.directory)
+
+
 cdef bint answer_with_file(Connection conn) except -1:
     """Answer GET or HEAD from what is remembered. False, with nothing done, if the handler has to."""
     cdef HandlerInfo info = conn.info
@@ -220,8 +231,7 @@ cdef bint answer_with_file(Connection conn) except -1:
         return False
     if is_head and not info.sends_heads or not (is_head or conn.c.req.method.len == 3):
         return False
-    if (conn.attrs.get("directory") != entry.directory
-            or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS + 1 and assigned(conn.attrs, NAMES)):
+    if not is_directory(conn, entry) or shadows(conn, NAMES):
         return False
     what = wanted(conn, entry)
     if what == OTHER or what == UNCHANGED and entry.unchanged is None:
@@ -344,7 +354,7 @@ def remember(handler, root, tuple names, int fd, *, bint beside, library, tag, m
     info = conn.info
     directory = conn.attrs.get("directory")
     if (conn.c.req.form != TS_TARGET_ORIGIN or type(directory) is not str or assigned(conn.attrs, NAMES) or not names
-            or type(info.cls.extensions_map) is not dict or len(info.cls.extensions_map) > MOST_TYPES
+            or type(info.cls.extensions_map) is not dict
             or getattr(info.cls, "extra_response_headers", None)):
         return
     fields = fields_of(conn, info, 200)
@@ -354,7 +364,10 @@ def remember(handler, root, tuple names, int fd, *, bint beside, library, tag, m
     entry = Entry.__new__(Entry)
     # What is at a folder's own path is an index page, and a better one may come.
     entry.directory, entry.root, entry.beside = directory, root, beside or key.endswith(b"/")
-    entry.types, entry.library = dict(info.cls.extensions_map), library
+    entry.library, entry.extension = library, os.path.splitext(names[len(names) - 1])[1].lower()
+    entry.n_types, entry.type = len(info.cls.extensions_map), info.cls.extensions_map.get(entry.extension)
+    if any([extension != entry.extension and extension.lower() == entry.extension for extension in info.cls.extensions_map]):
+        return      # several have a say
     entry.path = os.fsencode(os.path.join(directory, *names))
     entry.relative = os.fsencode("/".join(names))
     entry.folders = tuple([os.fsencode(os.path.join(directory, *names[:i])) for i in range(1, len(names))])

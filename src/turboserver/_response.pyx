@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy
 from libc.time cimport time
 from turboserver._channel cimport Channel, MUTE, MUTE_INTERIM, MUTE_NOT
 from turboserver._connection cimport (
-    Connection, OWN_ATTRS, STAGE_PLAIN, assigned, connection_of, shadows,
+    Connection, STAGE_PLAIN, assigned, connection_of, shadows,
 )
 from turboserver._handlers cimport ResponseInfo, Start, response_info
 from turboserver._log cimport log_plainly
@@ -542,7 +542,7 @@ cdef int end_natively(handler, Connection conn) except -1:
         raise MemoryError
     conn.send_head()
     if (conn.status <= 205 and conn.status != 200 or conn.status == 304 or conn.c.req.method.len == 4
-            or PyDict_GET_SIZE(conn.attrs) > OWN_ATTRS):
+            or PyDict_GET_SIZE(conn.attrs) > conn.own):
         end_answer(handler, conn)
     return 0
 

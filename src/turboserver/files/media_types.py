@@ -39,7 +39,7 @@ TYPES = {
     # pictures
     ".png": "image/png", ".apng": "image/apng", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
     ".avif": "image/avif", ".webp": "image/webp", ".jxl": "image/jxl", ".heic": "image/heic", ".heif": "image/heif",
-    ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
+    ".bmp": "image/bmp", ".ico": "image/vnd.microsoft.icon", ".tif": "image/tiff", ".tiff": "image/tiff",
     # sound and films
     ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",
     ".wav": "audio/wav", ".weba": "audio/webm", ".m4a": "audio/mp4", ".aac": "audio/aac", ".mid": "audio/midi",
@@ -55,6 +55,7 @@ TYPES = {
     ".gz": "application/gzip", ".tgz": "application/gzip", ".taz": "application/gzip", ".z": DEFAULT,
     ".bz2": "application/x-bzip2", ".tbz2": "application/x-bzip2", ".xz": "application/x-xz",
     ".txz": "application/x-xz", ".zst": "application/zstd", ".br": DEFAULT, ".tar": "application/x-tar",
+    ".bin": DEFAULT, ".dat": DEFAULT, ".iso": DEFAULT, ".exe": DEFAULT, ".dmg": DEFAULT, ".img": DEFAULT,
     ".zip": "application/zip", ".7z": "application/x-7z-compressed", ".whl": "application/zip",
 }
 # Pictures that are stored compressed, and of no use otherwise.
