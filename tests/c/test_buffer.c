@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -149,6 +150,40 @@ static bool is_silent(int fd)
     char one;
 
     return ts_recv(fd, &one, 1) == -EAGAIN;
+}
+
+/* What is flushed as a part waits, for a moment, for what follows, and both arrive in order. */
+static void test_out_part(void)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof here;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), peer = socket(AF_INET, SOCK_STREAM, 0);
+    struct ts_out out;
+    size_t taken;
+    char got[8];
+
+    CHECK(bind(listener, (struct sockaddr *)&here, sizeof here) == 0 && listen(listener, 1) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&here, &len) == 0);
+    CHECK(connect(peer, (struct sockaddr *)&here, sizeof here) == 0);
+    int fd = accept(listener, NULL, NULL);
+    CHECK(fd >= 0 && ts_set_nodelay(fd) == 0);
+    ts_out_init(&out);
+    CHECK(ts_out_flush_part(&out, fd) == TS_OUT_SENT);
+    CHECK(ts_out_write(&out, fd, "head", 4, false, &taken) == TS_OUT_FIRST);
+    CHECK(ts_out_flush_part(&out, fd) == TS_OUT_SENT && ts_out_unsent(&out) == 0);
+#if defined(MSG_MORE)
+    CHECK(recv(peer, got, 4, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+#endif
+    CHECK(ts_send(fd, "body", 4) == 4);
+    CHECK(recv(peer, got, 8, MSG_WAITALL) == 8 && memcmp(got, "headbody", 8) == 0);
+    /* ... or for the push. */
+    CHECK(ts_out_write(&out, fd, "more", 4, false, &taken) == TS_OUT_FIRST);
+    CHECK(ts_out_flush_part(&out, fd) == TS_OUT_SENT && ts_set_nodelay(fd) == 0);
+    CHECK(recv(peer, got, 4, MSG_WAITALL) == 4 && memcmp(got, "more", 4) == 0);
+    close(peer);
+    close(fd);
+    close(listener);
+    ts_out_free(&out);
 }
 
 static void test_out_gathers(void)
@@ -502,6 +537,7 @@ int main(void)
     test_in_keeps_what_it_holds();
     test_in_stays_where_there_is_room();
     test_in_refuses_what_no_offset_can_name();
+    test_out_part();
     test_out_gathers();
     test_out_writes_through();
     test_out_takes_nothing_from_an_empty_write();
