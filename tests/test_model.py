@@ -43,6 +43,12 @@ FLUSH = ["-DN=2", "-DITEMS=2", "-DFLUSH"]
 FLUSH_STOP = ["-DN=2", "-DITEMS=2", "-DFLUSH", "-DEARLY_STOP", "-DRETIRES=0"]
 
 
+def smaller(defines):
+    """One connection less: half a minute instead of two."""
+    return [define.replace("-DITEMS=2", "-DITEMS=1") for define in defines]
+
+
+
 def verify(source, tmp_path, defines, compiled, arguments=(), quick=False):
     """Returns what the exhaustive verifier of `source` prints. quick: it has little to do, so that its compiler, which
     need not optimise, has the most."""
@@ -69,11 +75,13 @@ def errors(report):
     [
         pytest.param(["-DN=3", "-DITEMS=2", "-DRETIRES=0"], SAFETY, [], id="lead"),
         pytest.param(["-DN=2", "-DITEMS=3"], SAFETY, [], id="retire"),
-        pytest.param(FLUSH, SAFETY, [], id="flush"),
-        pytest.param(FLUSH_STOP, SAFETY, [], id="stop"),
+        pytest.param(smaller(FLUSH), SAFETY, [], id="flush"),
+        pytest.param(smaller(FLUSH_STOP), SAFETY, [], id="stop"),
         pytest.param(["-DN=2", "-DITEMS=2"], LIVENESS, SERVED, id="served"),
         pytest.param([*FLUSH, "-DRETIRES=0"], LIVENESS, SERVED, id="served-flush"),
         pytest.param(["-DN=3", "-DITEMS=2"], SAFETY, [], id="lead-long", marks=long_only),
+        pytest.param(FLUSH, SAFETY, [], id="flush-long", marks=long_only),
+        pytest.param(FLUSH_STOP, SAFETY, [], id="flush-stop-long", marks=long_only),
         pytest.param(
             ["-DN=3", "-DITEMS=2", "-DEARLY_STOP"], SAFETY, [], id="stop-long", marks=long_only
         ),
@@ -162,13 +170,16 @@ STOP = ["-DSTOP", "-DSENDS=1", "-DFINS=1", "-DT=1"]
 @pytest.mark.parametrize(
     "defines",
     [
-        pytest.param(["-DSENDS=2", "-DFINS=1", "-DT=2"], id="run"),
-        pytest.param(["-DSENDS=1", "-DFINS=0", "-DT=4"], id="late"),
+        pytest.param(RUN, id="run"),
+        pytest.param(["-DSENDS=2", "-DFINS=1", "-DT=2"], id="run-long", marks=long_only),
+        pytest.param(["-DSENDS=1", "-DFINS=0", "-DT=3"], id="late"),
+        pytest.param(["-DSENDS=1", "-DFINS=0", "-DT=4"], id="late-long", marks=long_only),
         pytest.param(["-DCONNS=3", "-DSENDS=1", "-DFINS=1", "-DT=2"], id="reuse"),
         pytest.param(["-DSLOTS=2", "-DW=1", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="slots"),
         pytest.param(["-DONESHOT", *RUN], id="oneshot"),
         pytest.param(STOP, id="stop"),
-        pytest.param(["-DSTOP", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="stop-late"),
+        pytest.param(["-DSTOP", "-DSENDS=0", "-DFINS=0", "-DT=2"], id="stop-late"),
+        pytest.param(["-DSTOP", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="stop-late-long", marks=long_only),
         pytest.param(
             ["-DSTOP", "-DSLOTS=2", "-DW=1", "-DSENDS=0", "-DFINS=0", "-DT=1"], id="stop-slots"
         ),
