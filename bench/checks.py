@@ -7,6 +7,7 @@ and body), or None where loads check each answer themselves. RuntimeError says w
 import contextlib
 import re
 import socket
+import ssl
 import zlib
 
 BODY = b"Hello, World!"
@@ -23,11 +24,19 @@ BROWSER = (
 )
 
 
+class SecurePort(int):
+    """A port at which connections are TLS; whose certificate it is does not matter."""
+
+
 class Client:
     """One connection, and what was read of it beyond the last answer."""
 
     def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
+        self.socket = socket.create_connection(("127.0.0.1", int(port)), SECONDS)
+        if isinstance(port, SecurePort):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket)
         self.read = b""
 
     def __enter__(self):

@@ -38,8 +38,8 @@ class Load:
     #: More arguments for load.
     arguments: tuple[str, ...] = ()
 
-    def command(self, environment: Environment, port: int, seconds: float) -> list[str]:
-        """RuntimeError if the program is missing."""
+    def command(self, environment: Environment, port: int, seconds: float, secure: bool = False) -> list[str]:
+        """RuntimeError if the program is missing. secure: by TLS, which only wrk speaks."""
         program = environment.program(self.program)
         if program is None:
             raise RuntimeError(f"{self.program} is missing: {environment.missing.get(self.program, 'not found')}")
@@ -48,12 +48,12 @@ class Load:
             return [str(program), self.what, *options, *self.arguments]
         # wrk takes whole seconds only.
         options = ["-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
-        return [str(program), *options, "-s", str(HERE / "wrk.lua"), f"http://127.0.0.1:{port}/", "--", self.what]
+        return [str(program), *options, "-s", str(HERE / "wrk.lua"), f"{'https' if secure else 'http'}://127.0.0.1:{port}/", "--", self.what]
 
 
 def measured(running: Running, load: Load, seconds: float, core: int | None, patience: float = PATIENCE) -> Sample:
     """Put `load`, bound to `core`, on a server for `seconds`. RuntimeError if nothing useful came of it."""
-    command = load.command(running.environment, running.port, seconds)
+    command = load.command(running.environment, running.port, seconds, running.server.secure)
     before = measure.cpu_seconds(running.pid)
     said = run(command, core, seconds + patience)
     used = measure.cpu_seconds(running.pid) - before

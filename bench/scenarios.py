@@ -120,13 +120,14 @@ def framework(name: str, title: str) -> Scenario:
 
 
 def static(size: int, text: str, load: Load, nginx: float = 0.9, stock: float | None = 20) -> Scenario:
-    """A file of `size` octets. nginx, stock: how many of their requests/s ours has at least."""
-    figure = "rate" if load.program == "wrk" else "cpu_us"
+    """A file of `size` octets. nginx, stock: what ours has at least of their requests/s, or by load of nginx's CPU for
+    each at the most."""
+    by_cpu = load.program == "load"
+    figure, words = ("cpu_us", "CPU a request") if by_cpu else ("rate", "requests/s")
     bars = [
-        Bar(f"{'requests/s' if figure == 'rate' else 'CPU a request'} of {own} / {other}", least, ratio(*pair, figure), figure != "rate")
+        Bar(f"{words} of {own} / {other}", nginx, ratio(own, other, figure), at_most=by_cpu)
         for own in ("turbo-files", "turbo-simple")
         for other in ("nginx", "nginx-cached")
-        for pair, least in [((own, other), nginx)]
     ]
     if stock is not None:
         bars.append(Bar("requests/s of turbo-simple / stock", stock, ratio("turbo-simple", "stock", "rate"), at_most=False))
@@ -154,6 +155,31 @@ FILES: dict[str, Scenario] = {
         Load("load", "download", 4, ("--size", str(100 * 2**20), "--path", "static.bin")),
         nginx=1.0,
         stock=None,
+    ),
+}
+
+TLS_SERVERS = ("turbo-tls", "turbo-tls-single", "stock-tls", "stock-tls-nodelay", "nginx-tls")
+#: The scenarios by TLS, all with the same certificate, on connections that are kept.
+TLS: dict[str, Scenario] = {
+    "tls-hello": Scenario(
+        title="TLS: two headers, 13 octets",
+        text="wrk, 32 keep-alive connections",
+        app="hello",
+        check="get",
+        load=HELLO,
+        servers=TLS_SERVERS,
+        quick=("turbo-tls", "stock-tls"),
+        bars=(Bar("requests/s of turbo-tls / stock-tls", 3, ratio("turbo-tls", "stock-tls", "rate"), at_most=False),),
+    ),
+    "tls-1m": Scenario(
+        title="TLS: a file of 1 MiB",
+        text="wrk, 4 keep-alive connections",
+        app=f"static {2**20}",
+        check="static",
+        load=Load("wrk", "static", 4),
+        servers=TLS_SERVERS,
+        quick=("turbo-tls", "stock-tls"),
+        bars=(Bar("requests/s of turbo-tls / stock-tls", 3, ratio("turbo-tls", "stock-tls", "rate"), at_most=False),),
     ),
 }
 
@@ -463,5 +489,6 @@ SCENARIOS: dict[str, Scenario] = {
         ),
     ),
     **FILES,
+    **TLS,
     **WSGI,
 }

@@ -78,6 +78,8 @@ class Server:
     keeps: bool = True
     #: The app it serves whatever the scenario's is.
     always: str | None = None
+    #: Whether its connections are TLS.
+    secure: bool = False
 
 
 def c_program(start):
@@ -107,12 +109,12 @@ def wsgi(name):
     return command
 
 
-def nginx_command(cached=False):
+def nginx_command(cached=False, secure=False):
     def command(start):
         app = start.app.split()[0]
         file = wsgi_apps.FILE if app == "file" else None
         log = LOG if app == "logged" else None
-        path = nginx.write(start.folder, start.port, file=file, static=app == "static", cached=cached, log=log)
+        path = nginx.write(start.folder, start.port, file=file, static=app == "static", cached=cached, log=log, secure=secure)
         return [start.environment.program("nginx"), "-p", start.folder, "-c", path, "-e", "stderr"]
 
     return command
@@ -208,6 +210,21 @@ SERVERS = {
     "nginx-cached": Server(
         "nginx with open_file_cache", nginx_command(cached=True), frozenset({"static"}), "nginx", told_port=True
     ),
+    "turbo-tls": Server(
+        "turboserver ThreadingHTTPSServer", handlers("turbo", "tls"), frozenset({"hello", "static"}), "turboserver", secure=True
+    ),
+    "turbo-tls-single": Server(
+        "turboserver HTTPSServer", handlers("turbo", "tls-single"), frozenset({"hello", "static"}), "turboserver", secure=True
+    ),
+    "stock-tls": Server(
+        "http.server with a TLS socket and threads", handlers("stock", "tls"), frozenset({"hello", "static"}), None, secure=True
+    ),
+    "stock-tls-nodelay": Server(
+        "the same, Nagle's algorithm off", handlers("stock", "tls-nodelay"), frozenset({"hello", "static"}), None, secure=True
+    ),
+    "nginx-tls": Server(
+        "nginx, TLS", nginx_command(secure=True), frozenset({"hello", "static"}), "nginx", told_port=True, secure=True
+    ),
     "turbo-simple": Server(
         "turboserver SimpleHTTPRequestHandler", handlers("turbo"), frozenset({"static"}), "turboserver"
     ),
@@ -258,7 +275,8 @@ class Running:
         self.folder = tempfile.TemporaryDirectory(prefix="bench-")
         try:
             self.start()
-            self.answer = checks.CHECKS[self.check](self.port, self.server.keeps)
+            port = checks.SecurePort(self.port) if self.server.secure else self.port
+            self.answer = checks.CHECKS[self.check](port, self.server.keeps)
             if self.app == "logged" and not self.server.always:
                 self.wait_until_logged()
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:

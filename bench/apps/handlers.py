@@ -7,8 +7,11 @@ of output is the port.
 """
 
 import importlib
+import ssl
 import sys
 import time
+
+from nginx import PEM
 
 BODY = b"Hello, World!"
 BULK = 10 * 2**20  # octets of a download
@@ -171,6 +174,20 @@ def wsgi_server(module, kind, argument):
     return simple.make_server("127.0.0.1", 0, wsgi.application(*argument), server, handler)
 
 
+def tls_server(module, http, kind, handler):
+    """An HTTPS server: turboserver's, or what Python 3.14's http.server.HTTPSServer is, for every version."""
+    if module == "turbo":
+        cls = http.ThreadingHTTPSServer if kind == "tls" else http.HTTPSServer
+        return cls(("127.0.0.1", 0), handler, certfile=PEM)
+    handler.disable_nagle_algorithm = kind == "tls-nodelay"
+    served = http.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(PEM)
+    context.set_alpn_protocols(["http/1.1"])
+    served.socket = context.wrap_socket(served.socket, server_side=True)
+    return served
+
+
 def server(module, kind, app, argument):
     """The server of class `kind` (see the module's docstring), bound and listening."""
     prefix = "turboserver." if module == "turbo" else ""
@@ -182,6 +199,8 @@ def server(module, kind, app, argument):
         return cls(("127.0.0.1", 0), echo_handlers(sockets)[app])
     http = importlib.import_module(prefix + "http.server")
     handler = stream_handlers(http)[app]
+    if kind.startswith("tls"):
+        return tls_server(module, http, kind, handler)
     handler.disable_nagle_algorithm = kind == "nodelay"
     if app == "sleep":
         handler.seconds = float(argument[0])
