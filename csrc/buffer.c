@@ -196,6 +196,26 @@ int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
     return result;
 }
 
+int ts_out_add(struct ts_out *out, const char *data, size_t len)
+{
+    lock(out);
+    int result = out->end == out->pos ? TS_OUT_FIRST : TS_OUT_KEPT;
+    if (out->error == 0) {
+        uint64_t all = (uint64_t)(out->end - out->pos) + len;
+        /* A part of a stream that nothing can follow. */
+        if (all > UINT32_MAX / 2 || gather_locked(out, data, (uint32_t)len) != 0) {
+            out->error = ENOMEM;
+            out->pos = out->end = 0;
+        }
+    }
+    if (TS_UNLIKELY(out->error != 0)) {
+        out->told = true;
+        result = -out->error;
+    }
+    unlock(out);
+    return result;
+}
+
 static int flush(struct ts_out *out, int fd, bool part)
 {
     lock(out);

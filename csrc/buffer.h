@@ -112,6 +112,11 @@ enum { TS_OUT_KEPT, TS_OUT_SENT, TS_OUT_BLOCKED, TS_OUT_FIRST };
 int ts_out_write(struct ts_out *out, int fd, const char *data, size_t len,
                  bool through, size_t *taken);
 
+/* Gathers len octets (FIRST, KEPT), however many there are then: for who cannot offer
+ * them again, as others of his may follow them. -errno: the connection is broken, for
+ * want of memory too. */
+int ts_out_add(struct ts_out *out, const char *data, size_t len);
+
 /* Sends what is gathered, without blocking: SENT, BLOCKED or -errno. */
 int ts_out_flush(struct ts_out *out, int fd);
 /* The same, of what more will follow soon by other means (a file): one packet. */

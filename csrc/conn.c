@@ -95,10 +95,13 @@ void ts_conn_open(struct ts_conn *c, int fd)
     c->counted = c->aborts = c->has_room = c->stalled = false;
     c->skip_budget = 0;
     c->error = 0;
+    c->tls = NULL;
+    c->session = NULL;
 }
 
 void ts_conn_reset(struct ts_conn *c)
 {
+    TS_ASSERT(c->session == NULL);
     ts_in_free(&c->in);
     ts_out_free(&c->out);
     c->fd = -1;
@@ -113,8 +116,18 @@ void ts_conn_reset(struct ts_conn *c)
 
 /* ---- reading ------------------------------------------------------------ */
 
+void ts_conn_end_tls(struct ts_conn *c, bool notify)
+{
+    if (c->session != NULL)
+        c->tls->end(c, notify);
+    TS_ASSERT(c->session == NULL);
+    c->tls = NULL;
+}
+
 int ts_conn_fill(struct ts_conn *c)
 {
+    if (c->tls != NULL)
+        return c->tls->fill(c);
     /* A full window doubles, so the cost stays linear in what arrives. */
     if (c->in.end == c->in.cap || c->in.data == NULL) {
         uint32_t used = c->in.end - c->in.head;

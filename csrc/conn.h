@@ -20,6 +20,8 @@
  *     HEAD -> (BODY) -> HANDLER -> (FLUSH) -> (DISCARD) -> HEAD ...
  *                                         \-> (LINGER)  -> closed
  *
+ * With TLS (tls.h) HANDSHAKE comes before the first HEAD.
+ *
  * What may not live here: Python, policy, the event loop (reactor.h).
  */
 #ifndef TS_CONN_H
@@ -30,6 +32,7 @@
 #include "rules.h"
 #include "scan.h"
 #include "sock.h"
+#include "tls.h"
 #include "ts.h"
 
 #include <stdatomic.h>
@@ -40,8 +43,9 @@ enum ts_phase {
     TS_PHASE_HANDLER, /* the request is in Python's hands */
     TS_PHASE_FLUSH,   /* handled; the kernel has not taken the whole answer */
     TS_PHASE_DISCARD, /* skipping what the handler left of the body */
-    TS_PHASE_LINGER   /* our side is shut down; reading on for a moment, so
+    TS_PHASE_LINGER,  /* our side is shut down; reading on for a moment, so
                          that no reset destroys the answer on its way */
+    TS_PHASE_HANDSHAKE /* the first one of a connection with TLS */
 };
 
 /* How long a kernel that says that it takes more of an answer, and takes nothing, is
@@ -104,6 +108,8 @@ struct ts_conn {
     struct ts_out out;
     struct ts_addr peer;
     void *owner; /* the engine's object, opaque here; NULL until needed */
+    const struct ts_tls *tls; /* NULL: what is read is what the socket has */
+    void *session;            /* ... its, opaque here; NULL until needed */
     struct ts_conn *next_free;
 };
 
@@ -138,8 +144,13 @@ void ts_conn_open(struct ts_conn *c, int fd);
 /* Frees what it holds and ends the generation; the fd is the caller's. */
 void ts_conn_reset(struct ts_conn *c);
 
-/* One recv into the window. Sets readable, eof, broken. 0 or -ENOMEM. */
+/* One recv into the window. Sets readable, eof, broken. 0 or -ENOMEM. With TLS the
+ * window may have moved otherwise as well: other threads may run meanwhile. */
 int ts_conn_fill(struct ts_conn *c);
+
+/* Gives TLS up, if there is some: as ts_tls.end. What is read and written from now on
+ * is what the socket has. */
+void ts_conn_end_tls(struct ts_conn *c, bool notify);
 
 /* Drops buffered octets that belong to the present body, within the budget.
  * 1: the body is done; 0: more is needed; -1: over budget or malformed. */

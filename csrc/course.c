@@ -82,7 +82,8 @@ static void enter(struct ts_conn *c, enum ts_phase phase)
  * what it sends meanwhile is reported when the interest changes back. */
 static int set_interest(struct ts_reactor *r, struct ts_conn *c)
 {
-    bool write = c->phase == TS_PHASE_FLUSH;
+    bool write = c->phase == TS_PHASE_FLUSH ||
+                 (c->phase == TS_PHASE_HANDSHAKE && ts_out_unsent(&c->out) > 0);
     uint32_t interest = write ? TS_POLL_WRITE : TS_POLL_READ;
     int failed;
     if (!c->registered) {
@@ -130,6 +131,7 @@ static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 void ts_destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 {
     ts_reactor_forget(r, c);
+    ts_conn_end_tls(c, !c->broken && !c->aborts);
     if (c->counted)
         ts_census_leave(&r->census, &c->peer);
     ts_out_free(&c->out); /* before the number can be another file's */
@@ -151,6 +153,8 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
                       struct ts_conn *c)
 {
     TS_ASSERT(c->owner == NULL);
+    /* What still comes is dropped as it is. */
+    ts_conn_end_tls(c, !c->broken && !c->aborts);
     bool lingers = c->linger && !c->lent && !c->eof && !c->broken &&
                    !atomic_load(&r->stopping);
     /* close() says it as well, unless a child process has the descriptor, too. */
@@ -367,7 +371,24 @@ static void next_request(struct ts_conn *c)
 static bool ends_idle(struct ts_reactor *r, const struct ts_conn *c)
 {
     return atomic_load_explicit(&r->ending, memory_order_relaxed) &&
-           c->phase == TS_PHASE_HEAD && !c->readable && c->in.end == c->in.head;
+           (c->phase == TS_PHASE_HEAD || c->phase == TS_PHASE_HANDSHAKE) &&
+           !c->readable && c->in.end == c->in.head;
+}
+
+/* HANDSHAKE: what Python has to say to the peer leaves first. NONE: it is to wait. */
+static enum ts_task handshake(struct ts_conn *c, bool *is_full)
+{
+    int sent = ts_out_unsent(&c->out) > 0 ? ts_out_flush(&c->out, c->fd) : TS_OUT_SENT;
+    *is_full = sent == TS_OUT_BLOCKED;
+    if (sent < 0)
+        c->broken = true;
+    return sent == TS_OUT_SENT && c->readable ? TS_TASK_HANDSHAKE : TS_TASK_NONE;
+}
+
+void ts_reactor_shaken(struct ts_conn *c)
+{
+    TS_ASSERT(c->phase == TS_PHASE_HANDSHAKE);
+    enter(c, TS_PHASE_HEAD);
 }
 
 enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
@@ -429,6 +450,20 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
                 c->linger = done < 0;
                 return gone(r, turn, c);
             }
+            break;
+        }
+        case TS_PHASE_HANDSHAKE: {
+            bool is_full;
+            task = handshake(c, &is_full);
+            if (task != TS_TASK_NONE)
+                return task;
+            if (is_full) {
+                if (park(r, turn, c))
+                    return TS_TASK_NONE;
+                continue;
+            }
+            if (c->broken)
+                continue;
             break;
         }
         case TS_PHASE_LINGER:

@@ -7,6 +7,7 @@
  *             ... at most TS_STALLED_NS where the kernel is out of memory for sockets: it
  *             reports that there is room, and takes nothing. So it is not asked.
  *   DISCARD   drain_ns        LINGER   TS_LINGER_NS
+ *   HANDSHAKE handshake_ns for all of it
  *
  * and the handler's own time-out, for each wait in HEAD, BODY and FLUSH, where it
  * has one. The deadline is written when the connection is parked, by its owner;
@@ -55,9 +56,9 @@ static uint64_t due_by_clock(const struct ts_rules *rules, uint64_t without_ns,
 }
 
 /* As for due(), without the handler's own time-out. */
-static uint64_t due_by_rules(const struct ts_rules *rules, struct ts_conn *c,
-                             uint64_t now)
+static uint64_t due_by_rules(struct ts_reactor *r, struct ts_conn *c, uint64_t now)
 {
+    const struct ts_rules *rules = ts_reactor_rules(r);
     struct ts_clock *in = &c->input;
     uint64_t moved;
 
@@ -80,6 +81,9 @@ static uint64_t due_by_rules(const struct ts_rules *rules, struct ts_conn *c,
     case TS_PHASE_DISCARD:
         begin(in, now);
         return after(in->began_ns, rules->drain_ns);
+    case TS_PHASE_HANDSHAKE:
+        begin(in, now);
+        return after(in->began_ns, r->handshake_ns);
     default:
         begin(in, now);
         return after(in->began_ns, TS_LINGER_NS);
@@ -87,23 +91,23 @@ static uint64_t due_by_rules(const struct ts_rules *rules, struct ts_conn *c,
 }
 
 /* When a connection that waits from `now` on has waited too long. */
-static uint64_t due(const struct ts_rules *rules, struct ts_conn *c, uint64_t now)
+static uint64_t due(struct ts_reactor *r, struct ts_conn *c, uint64_t now)
 {
     uint64_t by_rules;
     if (c->stalled)
-        return earlier(due_by_rules(rules, c, now), now + TS_STALLED_NS);
+        return earlier(due_by_rules(r, c, now), now + TS_STALLED_NS);
     if (c->timeout_ns == 0 || c->phase >= TS_PHASE_DISCARD)
-        return due_by_rules(rules, c, now);
+        return due_by_rules(r, c, now);
     if (c->phase == TS_PHASE_HEAD && c->in.end == c->in.head)
         return now + c->timeout_ns;
-    by_rules = due_by_rules(rules, c, now);
+    by_rules = due_by_rules(r, c, now);
     return earlier(by_rules, now + c->timeout_ns);
 }
 
 void ts_set_deadline(struct ts_reactor *r, struct ts_conn *c)
 {
     uint64_t old = atomic_load_explicit(&c->deadline, memory_order_relaxed);
-    uint64_t new = due(ts_reactor_rules(r), c, ts_monotonic_coarse_ns());
+    uint64_t new = due(r, c, ts_monotonic_coarse_ns());
 
     if (old != 0 && old <= new) {
         /* Who looks for the old one finds this one then. */
@@ -129,12 +133,11 @@ bool ts_lower_due(struct ts_reactor *r, uint64_t when)
 
 enum ts_late ts_is_late(struct ts_reactor *r, struct ts_conn *c, uint64_t now)
 {
-    const struct ts_rules *rules = ts_reactor_rules(r);
     uint64_t own = c->timeout_ns, by_rules;
 
     if (c->phase == TS_PHASE_HEAD && c->in.end == c->in.head)
         return own > 0 ? TS_LATE_OWN : TS_LATE;
-    by_rules = due_by_rules(rules, c, now);
+    by_rules = due_by_rules(r, c, now);
     if (by_rules <= now)
         return TS_LATE;
     if (own > 0 && c->phase < TS_PHASE_DISCARD &&

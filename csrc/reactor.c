@@ -119,6 +119,12 @@ static struct ts_conn *accept_one(struct ts_reactor *r)
         ts_conn_open(c, fd);
         c->counted = census == TS_CENSUS_COUNTED;
         c->timeout_ns = r->timeout_ns;
+        if (r->tls != NULL) {
+            /* Who says nothing costs nothing: the poller tells what is here. */
+            c->tls = r->tls;
+            c->phase = TS_PHASE_HANDSHAKE;
+            c->readable = false;
+        }
         atomic_fetch_add(&r->n_open, 1);
         return c;
     }
@@ -197,7 +203,7 @@ struct ts_conn *ts_reactor_reap_idle(struct ts_reactor *r, uint32_t *at)
         struct ts_conn *c = ts_slots_at(&r->slots, (*at)++);
         if (!ts_conn_claim_parked(c))
             continue;
-        if (c->phase == TS_PHASE_HEAD) {
+        if (c->phase == TS_PHASE_HEAD || c->phase == TS_PHASE_HANDSHAKE) {
             c->readable = true; /* so that it is looked at once more */
             return c;
         }

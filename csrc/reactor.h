@@ -33,6 +33,7 @@ enum ts_task {
     TS_TASK_WOKEN,       /* the wait ended by wake-up or time: look around */
     TS_TASK_INTERRUPTED, /* a signal: look at it */
     TS_TASK_OPENED,      /* a new connection, to be verified (if asked for) */
+    TS_TASK_HANDSHAKE,   /* there is news for the TLS handshake */
     TS_TASK_REQUEST,     /* a plain request, small body included, is there */
     TS_TASK_GENERAL,     /* not plain, or refused: the handler's parse_request()
                             can decide without waiting */
@@ -67,6 +68,8 @@ struct ts_reactor {
     uint32_t max_open;    /* connections; 0: any number */
     uint32_t max_per_address; /* ... of one peer; 0: any number */
     bool announce;        /* TASK_OPENED for every new connection */
+    const struct ts_tls *tls; /* what every new connection has; NULL: no TLS */
+    uint64_t handshake_ns; /* ... for all of its handshake; 0: no deadline */
 
     /* leader */
     struct ts_event ready[TS_READY_MAX];
@@ -123,6 +126,9 @@ enum ts_task ts_reactor_go_on(struct ts_reactor *r, struct ts_turn *turn,
  * packet. As ts_reactor_go_on. */
 enum ts_task ts_reactor_done(struct ts_reactor *r, struct ts_turn *turn,
                              struct ts_conn *c, bool keep);
+
+/* Owner, in HANDSHAKE: it is done. What goes on is ts_reactor_go_on(). */
+void ts_reactor_shaken(struct ts_conn *c);
 
 /* The rules from now on; a copy is made. One caller at a time. 0 or -ENOMEM. */
 int ts_reactor_set_rules(struct ts_reactor *r, const struct ts_rules *rules);

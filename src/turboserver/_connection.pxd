@@ -59,6 +59,7 @@ cdef class Connection(Channel):
     cdef bint head_seen             # _headers_buffer exists, for who asks
 
     cdef int flush_gathered(self, bint part) except -1
+    cdef int make_room(self) except -1
     cdef int attach(self, object handler) except -1
     cdef int begin(self) except -1
     cdef int forget_request(self) except -1

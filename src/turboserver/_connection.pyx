@@ -139,15 +139,20 @@ cdef class Connection(Channel):
                 self.c.input_clock.moved += got
         return got
 
-    cdef Py_ssize_t refill(self) except -2:
+    cdef int make_room(self) except -1:
+        """The head stays where its spans point; a consumed body makes room."""
         cdef ts_conn *c = self.c
-        cdef uint32_t before
         if c.input.pos == c.input.end:
-            # The head stays where its spans point; a consumed body makes room.
             if self.stage == STAGE_PLAIN:
                 c.input.pos = c.input.end = c.input.head + c.req.head_len
             elif self.stage != STAGE_FRESH:
                 c.input.head = c.input.pos = c.input.end = 0
+        return 0
+
+    cdef Py_ssize_t refill(self) except -2:
+        cdef ts_conn *c = self.c
+        cdef uint32_t before
+        self.make_room()
         while True:
             if c.eof:
                 return 0
@@ -524,7 +529,7 @@ cdef Connection connection_of(object handler):
     if LATEST is not None and LATEST.handler is handler:
         return LATEST
     found = handler._turbo
-    if type(found) is Connection and (<Connection>found).c != NULL:
+    if isinstance(found, Connection) and (<Connection>found).c != NULL:
         return <Connection>found
     return None
 
@@ -555,6 +560,6 @@ cdef class Supplied:
         if LATEST is not None and LATEST.handler is handler:
             return LATEST.supply(self.which)
         found = handler._turbo
-        if type(found) is not Connection:
+        if not isinstance(found, Connection):
             raise AttributeError(f"{type(handler).__name__!r} object has no attribute {self.name!r}")
         return (<Connection>found).supply(self.which)

@@ -3,6 +3,7 @@
 from turboserver._connection cimport Connection
 from turboserver._handlers cimport HandlerInfo
 from turboserver._rules cimport Rules
+from turboserver._tls cimport TLSServer
 from turboserver._native cimport ts_conn, ts_leader, ts_reactor, ts_task, ts_turn, ts_worker
 
 
@@ -17,11 +18,15 @@ cdef class Dispatcher:
     cdef bint calls_shutdown    # shutdown_request or close_request is
     cdef bint calls_actions     # service_actions is
     cdef object fatal           # what a handler raised that ends serve_forever()
+    cdef TLSServer tls          # None: connections are not TLS
+    cdef list stranded          # its
 
     cdef int prepare(self) except -1
+    cdef int prepare_tls(self) except -1
     cdef int fresh_rules(self) except -1
     cdef bint rules_hold(self)
     cdef Connection connection_for(self, ts_conn *c)
+    cdef Connection new_connection(self, ts_conn *c)
     cdef int make_handler(self, Connection conn) except -1
     cdef bint handle(self, Connection conn, ts_task task, bint first)
     cdef bint answer_natively(self, Connection conn) except -1

@@ -17,7 +17,7 @@ import threading
 
 from cpython.dict cimport PyDict_Contains
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp
 from turboserver._address cimport address_of
 from turboserver._connection cimport (
@@ -30,6 +30,7 @@ from turboserver._native cimport *
 from turboserver._request cimport parse_plain, refuse_for
 from turboserver._request import refuse_body
 from turboserver._rules cimport rules_of
+from turboserver._tls cimport Session, TLSConnection, TLSServer, functions
 from turboserver.errors import BodyError
 
 
@@ -70,10 +71,24 @@ cdef class Dispatcher:
         if self.info is None:
             raise RuntimeError("this server is not for the reactor lane")
         self.fresh_rules()
+        self.prepare_tls()
         hooks = self.info.decision.server_hooks
         self.calls_verify = "verify_request" in hooks
         self.calls_shutdown = not hooks.isdisjoint(("shutdown_request", "close_request"))
         self.calls_actions = "service_actions" in hooks
+        return 0
+
+    cdef int prepare_tls(self) except -1:
+        """Whether the connections that are accepted from now on are TLS."""
+        ssl = sys.modules.get("ssl")
+        timeout = getattr(self.server, "turbo_handshake_timeout", None)
+        self.r.tls = NULL
+        if ssl is not None and isinstance(self.server.socket, ssl.SSLSocket):
+            if self.tls is None:
+                self.stranded = []
+                self.tls = TLSServer(self.server, self.stranded)
+            self.r.tls = functions()
+            self.r.handshake_ns = <uint64_t>max(nanoseconds(timeout), 0)
         return 0
 
     cdef int fresh_rules(self) except -1:
@@ -99,7 +114,7 @@ cdef class Dispatcher:
             if info is None:
                 return None
             self.info = info
-        conn = Connection.__new__(Connection)
+        conn = self.new_connection(c)
         conn.c = c
         conn.buffer = &c.input
         conn.leader = self.leader
@@ -111,8 +126,18 @@ cdef class Dispatcher:
         conn.rules = self.rules
         conn.timeout_ns = self.info.timeout_ns
         conn.parked = True
+        if c.session != NULL and (<Session>c.session).sock is not None:
+            (<TLSConnection>conn).take_socket(<Session>c.session, (<Session>c.session).sock)
         Py_INCREF(conn)     # the ts_conn's
         c.owner = <void *>conn
+        return conn
+
+    cdef Connection new_connection(self, ts_conn *c):
+        cdef TLSConnection conn
+        if c.tls == NULL:
+            return Connection.__new__(Connection)
+        conn = TLSConnection.__new__(TLSConnection)
+        conn.tls = self.tls
         return conn
 
     cdef int make_handler(self, Connection conn) except -1:

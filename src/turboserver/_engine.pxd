@@ -29,6 +29,7 @@ cdef class Engine:
     cdef int end_idle(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int lead(self, ts_worker *worker, ts_turn *turn) except -1
     cdef int serve(self, ts_worker *worker, ts_turn *turn, ts_conn *c, ts_task task) except -1
+    cdef ts_task shake_hands(self, ts_worker *worker, ts_turn *turn, ts_conn *c)
     cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1
     cdef int leave_child(self, Connection conn) except -1
     cdef bint threads_are_scarce(self)

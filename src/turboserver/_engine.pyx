@@ -33,6 +33,7 @@ from turboserver._connection cimport Connection, set_latest
 from turboserver._dispatch cimport Dispatcher
 from turboserver._handlers cimport nanoseconds
 from turboserver._native cimport *
+from turboserver._tls cimport handshake, socket_of
 
 
 # A follower that had nothing to do for this long ends, unless it is the last one.
@@ -481,6 +482,8 @@ cdef class Engine:
                     # Whatever ended the wait: a signal may have come before it, or to
                     # another thread, or have been simulated (_thread.interrupt_main).
                     PyErr_CheckSignals()
+                if self.dispatcher.stranded:
+                    raise self.dispatcher.stranded.pop()
                 if self.forked or self.r.stopping:
                     break
                 if self.dispatcher.calls_actions:
@@ -517,6 +520,8 @@ cdef class Engine:
         cdef bint keep
         cdef unsigned hint
         cdef uint32_t row = 0
+        if task == TS_TASK_HANDSHAKE:
+            task = self.shake_hands(worker, turn, c)
         if task == TS_TASK_NONE:
             return 0
         try:
@@ -562,6 +567,8 @@ cdef class Engine:
                     task = ts_reactor_go_on(self.r, turn, c)
                 else:
                     task = TS_TASK_GONE
+            elif task == TS_TASK_HANDSHAKE:
+                task = self.shake_hands(worker, turn, c)
             elif task == TS_TASK_BROKEN:
                 ts_handler_enter(self.leader, worker, c, TS_HINT_SUSPECT)
                 try:
@@ -586,11 +593,33 @@ cdef class Engine:
                 return 0
         return 0
 
+    cdef ts_task shake_hands(self, ts_worker *worker, ts_turn *turn, ts_conn *c):
+        """A step of the TLS handshake, in which callbacks of the program may run. What comes then:
+        NONE where the connection has ended, or waits again."""
+        cdef int how
+        ts_handler_enter(self.leader, worker, c, TS_HINT_NONE)
+        how = handshake(c, self.dispatcher.tls)
+        ts_handler_exit_(self.leader, worker)
+        if how > 0:
+            ts_reactor_shaken(c)
+        if how >= 0:
+            return ts_reactor_go_on(self.r, turn, c)
+        c.linger = True     # so that the alert arrives
+        if c.owner != NULL:
+            return TS_TASK_GONE
+        ts_reactor_close(self.r, turn, c)
+        if self.threaded and self.r.listener < 0 and self.r.n_open == 0:
+            ts_reactor_wake(self.r)
+        return TS_TASK_NONE
+
     cdef int serve_blocking(self, ts_worker *worker, ts_turn *turn, ts_conn *c) except -1:
         """The handler class was replaced, or changed, while the server runs, and is not
         for the reactor lane any more: the standard flow, on this thread."""
         listener = self.server.socket
-        sock = socket.socket(listener.family, listener.type, listener.proto, fileno=c.fd)
+        if c.tls != NULL:
+            sock = socket_of(c, self.dispatcher.tls)
+        else:
+            sock = socket.socket(listener.family, listener.type, listener.proto, fileno=c.fd)
         address = address_of(&c.peer)
         PRELOADED[sock] = c.input.data[c.input.head:c.input.end] if c.input.data != NULL else b""
         c.lent = True

@@ -80,6 +80,9 @@ cdef extern from "buffer.h" nogil:
     void ts_in_free(ts_in *buffer)
     struct ts_out:
         int error
+        uint32_t pos
+        uint32_t end
+        char *data
     enum:
         TS_OUT_KEPT
         TS_OUT_SENT
@@ -91,6 +94,7 @@ cdef extern from "buffer.h" nogil:
     uint32_t ts_out_unsent(const ts_out *out)
     int ts_out_write(ts_out *out, int fd, const char *data, size_t len, bint through,
                      size_t *taken)
+    int ts_out_add(ts_out *out, const char *data, size_t len)
     int ts_out_flush(ts_out *out, int fd)
     int ts_out_flush_part(ts_out *out, int fd)
     int ts_out_try_flush(ts_out *out, int fd)
@@ -212,6 +216,12 @@ cdef extern from "rules.h" nogil:
                           uint64_t progress, uint64_t moved)
 
 
+cdef extern from "tls.h" nogil:
+    struct ts_tls:
+        int (*fill)(ts_conn *c) noexcept
+        void (*end)(ts_conn *c, int notify) noexcept
+
+
 cdef extern from "conn.h" nogil:
     enum:
         TS_PHASE_HEAD
@@ -243,6 +253,8 @@ cdef extern from "conn.h" nogil:
         ts_out out
         ts_addr peer
         void *owner
+        const ts_tls *tls
+        void *session
     int ts_conn_fill(ts_conn *c)
 
 
@@ -252,6 +264,7 @@ cdef extern from "reactor.h" nogil:
         TS_TASK_WOKEN
         TS_TASK_INTERRUPTED
         TS_TASK_OPENED
+        TS_TASK_HANDSHAKE
         TS_TASK_REQUEST
         TS_TASK_GENERAL
         TS_TASK_TIMEOUT
@@ -272,6 +285,8 @@ cdef extern from "reactor.h" nogil:
         bint draining
         bint pressed
         bint announce
+        const ts_tls *tls
+        uint64_t handshake_ns
         bint stopping
         uint32_t n_open
         int listener "acceptor.fd"
@@ -288,6 +303,7 @@ cdef extern from "reactor.h" nogil:
     int ts_reactor_set_rules(ts_reactor *r, const ts_rules *rules)
     uint64_t ts_reactor_wait_begins(ts_reactor *r, ts_conn *c, bint write)
     bint ts_reactor_wait_ended(ts_conn *c, bint write)
+    void ts_reactor_shaken(ts_conn *c)
     ts_task ts_reactor_rescan(ts_reactor *r, ts_conn *c)
     void ts_reactor_close(ts_reactor *r, ts_turn *turn, ts_conn *c)
     void ts_reactor_shut(ts_reactor *r)

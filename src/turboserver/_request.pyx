@@ -131,7 +131,7 @@ def decoded_length(handler):
     channel = reader.channel
     if channel is None or channel.buffer == NULL or channel.body.kind != TS_BODY_CHUNKED or not channel.body.decode:
         return None
-    if type(channel) is Connection and (<Connection>channel).continue_due:
+    if isinstance(channel, Connection) and (<Connection>channel).continue_due:
         return None     # it comes when the application reads
     ahead = channel.body[0]
     while True:
@@ -217,7 +217,7 @@ cdef bint accepted(handler, Channel channel, ts_request *req, bint http11) excep
                 channel.last = True
                 handler.close_connection = True
     if req.expect_continue and http11 and req.minor >= 1:
-        if type(channel) is Connection and (<Connection>channel).lazy_continue:
+        if isinstance(channel, Connection) and (<Connection>channel).lazy_continue:
             (<Connection>channel).continue_due = True
             return True
         return bool(handler.handle_expect_100())
@@ -341,7 +341,7 @@ cdef object parse_stream(handler):
     if type(rfile) is RequestReader:
         reader = rfile
         channel = reader.source()
-    if type(channel) is Connection:
+    if isinstance(channel, Connection):
         rules = channel.rules
     else:
         rules = present_rules(type(handler))
@@ -350,7 +350,7 @@ cdef object parse_stream(handler):
         if type(channel) is SocketChannel and (<SocketChannel>channel).writing is not None:
             (<SocketChannel>channel).writing.rules = rules
     if handler.raw_requestline == b"\r\n" and (
-            type(channel) is not Connection or not (<Connection>channel).c.blank):
+            not isinstance(channel, Connection) or not (<Connection>channel).c.blank):
         # One empty line before a request (RFC 9112, 2.2).
         handler.raw_requestline = rfile.readline(TS_MAX_REQUEST_LINE + 1)
     line = handler.raw_requestline

@@ -156,7 +156,7 @@ cdef bint answers_head(handler, Channel channel) except -1:
     cdef Connection conn
     if channel.to_head:
         return True
-    if type(channel) is Connection:
+    if isinstance(channel, Connection):
         conn = channel
         if conn.stage == STAGE_PLAIN and conn.c != NULL and asks_head(conn):
             return True

@@ -293,15 +293,32 @@ def _socket_reasons(cls, instance):
     if listener is None:
         if _find(cls, "socket_type")[1] != socket.SOCK_STREAM:
             yield Reason("socket_type", _name_of(cls), "it is no stream server")
-        https = _pair("http.server", "HTTPSServer") + (_noted("turboserver.http.tls", "HTTPSServer"),)
-        if any(base in https for base in cls.__mro__):
-            yield Reason("TLS", _name_of(cls), "the connections are TLS")
+    elif _is_tls_socket(listener):
+        doubt = _doubt_about_context(listener.context)
+        if doubt:
+            yield Reason("TLS", _name_of(type(listener.context)), doubt)
     elif type(listener) is not socket.socket:
-        tls = hasattr(listener, "context") and hasattr(listener, "do_handshake")
-        yield Reason("TLS" if tls else "socket", _name_of(type(listener)),
-                     "the connections are TLS" if tls else "the listening socket is no plain socket.socket")
+        yield Reason("socket", _name_of(type(listener)),
+                     "the listening socket is no socket.socket and no ssl.SSLSocket, but of another type")
     elif listener.type != socket.SOCK_STREAM:
         yield Reason("socket_type", _name_of(cls), "it is no stream server")
+
+
+def _is_tls_socket(listener):
+    ssl = sys.modules.get("ssl")    # whoever has such a socket has imported it
+    return ssl is not None and type(listener) is ssl.SSLSocket
+
+
+def _doubt_about_context(context):
+    """Why its connections are not the engine's to make; None if they are."""
+    ssl = sys.modules["ssl"]
+    if not isinstance(context, ssl.SSLContext):
+        return "the context is no ssl.SSLContext"
+    if _find(type(context), "wrap_socket", context)[1] is not vars(ssl.SSLContext)["wrap_socket"]:
+        return "the context has a wrap_socket() of its own, which makes the connections"
+    if context.sslsocket_class is not ssl.SSLSocket:
+        return "the context makes sockets of a class of its own (sslsocket_class)"
+    return None
 
 
 def _look_at_handler(handler, reasons):
@@ -446,7 +463,7 @@ _WHAT_TO_DO = {
     "process_request": "use ThreadingMixIn",
     "process_request_thread": "use verify_request, shutdown_request or handle_error",
     "ForkingMixIn": "use ThreadingMixIn",
-    "TLS": "end TLS in front of the server",
+    "TLS": "use an ssl.SSLContext as it is, or a subclass that leaves wrap_socket() alone",
     "handler": "derive it from turboserver.http.server.BaseHTTPRequestHandler, "
                "or run the program with `turboserver run`",
     "server": "derive it from a turboserver class, or run the program with `turboserver run`",
