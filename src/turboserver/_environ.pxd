@@ -15,9 +15,9 @@ cdef class Template:
 
     cdef bint holds(self, object base, object os_environ, object errors)
 
-# base: the server's base_environ (dict). Its entries count as they are now.
+# base: the server's base_environ (dict). Its entries count as they are now. tls: whether the connections are.
 cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
-                            object software)
+                            object software, bint tls)
 
 # The environ of the present request. info: which fields are kept, what is added to them.
 cdef dict environ_of(Connection conn, Template template, HandlerInfo info)

@@ -187,7 +187,7 @@ cdef class Template:
 
 
 cdef Template make_template(object base, object os_environ, object errors, bint multithread, bint multiprocess,
-                            object software):
+                            object software, bint tls):
     cdef Template template = Template.__new__(Template)
     import wsgiref.util     # not for who has no use for WSGI
     # A variable of the process that has such a name would pass for a client's field.
@@ -195,6 +195,8 @@ cdef Template make_template(object base, object os_environ, object errors, bint 
     environ.update(USUAL)
     if not os_environ:
         environ["CONTENT_TYPE"] = ""    # not the original's ways
+    if tls:
+        environ["HTTPS"] = "on"     # which makes wsgi.url_scheme
     environ.update(base)
     environ.update({"SERVER_SOFTWARE": software, "wsgi.errors": errors, "wsgi.multithread": multithread,
                     "wsgi.multiprocess": multiprocess, "wsgi.url_scheme": wsgiref.util.guess_scheme(environ),

@@ -510,13 +510,13 @@ cdef class Gateway:
 cdef tuple LOG_NAMES = ("log_request", "requestline")
 
 
-cdef Template template_for(HandlerInfo info, object base, object errors):
+cdef Template template_for(HandlerInfo info, object base, object errors, bint tls):
     """What of the environ is the same for all requests."""
     cdef Template template = info.template
     os_environ = HANDLER.os_environ if info.gateway_os_environ else NOTHING
     if template is None or not template.holds(base, os_environ, errors):
         template = info.template = make_template(base, os_environ, errors, info.decision.threaded, info.multiprocess,
-                                                 info.cls.server_version)
+                                                 info.cls.server_version, tls)
     return template
 
 
@@ -542,7 +542,8 @@ cdef int run(Connection conn, HandlerInfo info) except -1:
     gateway.is_head = asks_head(conn)
     base = PyDict_GetItemWithError(state, "base_environ")
     gateway.environ = environ_of(
-        conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors),
+        conn, template_for(info, <object>base if base != NULL else conn.server.base_environ, gateway.errors,
+                           conn.r.tls != NULL),
         info)
     PyDict_SetItem(gateway.environ, "wsgi.input", reader)
     if info.plain_app:

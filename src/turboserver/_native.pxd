@@ -90,6 +90,7 @@ cdef extern from "buffer.h" nogil:
         TS_OUT_FIRST
         TS_IN_FIRST
         TS_OUT_GATHER
+        TS_OUT_DIRECT
         TS_STALLED_NS
     uint32_t ts_out_unsent(const ts_out *out)
     int ts_out_write(ts_out *out, int fd, const char *data, size_t len, bint through,

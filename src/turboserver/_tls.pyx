@@ -27,6 +27,7 @@ connection is looked at (_engine.pyx, csrc/course.c).
 
 import weakref
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
@@ -35,10 +36,12 @@ from cpython.pythread cimport (
     PyThread_release_lock,
 )
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EAGAIN, EBADF, ECONNRESET, ENOMEM
+from libc.errno cimport EAGAIN, EBADF, ECONNRESET, EINTR, ENOMEM, errno
 from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
-from turboserver._channel cimport Channel, os_error, wait_ready
+from posix.unistd cimport pread
+from turboserver._channel cimport os_error, wait_ready
 from turboserver._connection cimport Connection
 from turboserver._native cimport *
 
@@ -52,9 +55,12 @@ except ImportError:     # no listening socket is one with TLS then
 
 
 cdef enum:
-    RECORD = 16384          # octets of one record (RFC 8446, 5.1): in larger pieces nothing is faster,
-                            # and a BIO keeps the memory of the largest piece it had
-    RECEIVED = 32768        # octets that are received at a time
+    RECORD = 16384          # octets of one record at the most (RFC 8446, 5.1)
+    # What goes through a BIO at a time: it keeps the memory of the largest piece it had, as long
+    # as the connection lives, and the kernel takes smaller ones more slowly.
+    SEALED = 32768
+    RECEIVED = 32768
+    BLOCK = 65536           # octets of a file that are read at a time, into memory that is used again
 
 
 cdef class TLSServer:
@@ -68,6 +74,7 @@ cdef class TLSServer:
         """The Session of a connection, made anew."""
         cdef Session session = Session.__new__(Session)
         listener = self.server.socket
+        loading = getattr(self.server, "_turbo_loading", None)
         session.c = c
         session.tls = self
         session.context = listener.context
@@ -79,6 +86,8 @@ cdef class TLSServer:
             owner = session.make_socket()
             session.sock = owner
             c.lent = True
+        if loading is not None:     # the context may have a certificate and not its key
+            loading.acquire()
         try:
             session.ssl = session.context._wrap_bio(session.incoming, session.outgoing, True, None,
                                                     owner=owner, session=None)
@@ -87,6 +96,9 @@ cdef class TLSServer:
                 owner.detach()
                 c.lent = False
             raise
+        finally:
+            if loading is not None:
+                loading.release()
         session.read_ssl, session.write_ssl = session.ssl.read, session.ssl.write
         Py_INCREF(session)      # the ts_conn's
         c.session = <void *>session
@@ -232,7 +244,7 @@ cdef class Session:
     # ---- what leaves ----------------------------------------------------------
 
     cdef int seal(self, const char *data, Py_ssize_t n, bint now) except -1:
-        """One record of n octets (1 to RECORD) follows what was written before. now: it is not
+        """The records of n octets (1 to SEALED) follow what was written before. now: they are not
         gathered. WantRead: the peer negotiates anew and has to be heard first. OSError."""
         self.acquire()
         try:
@@ -269,7 +281,7 @@ cdef class Session:
             self.tail += octets
             self.send_tail()
             return 0
-        if now or n + ts_out_unsent(&self.c.out) > TS_OUT_GATHER:
+        if now or n >= TS_OUT_DIRECT or n + ts_out_unsent(&self.c.out) > TS_OUT_GATHER:
             result = ts_out_write(&self.c.out, fd, data, n, True, &taken)
             if result < 0:
                 raise os_error(-result)
@@ -393,7 +405,7 @@ cdef class Session:
         return 0 if self.ahead is None else len(self.ahead) - self.at
 
     def give(self, data):
-        """Send a bytes-like object of up to 16,384 octets, after all that was sent before."""
+        """Send a bytes-like object of up to 32,768 octets, after all that was sent before."""
         cdef bytes octets = bytes(data)
         if octets:
             self.seal(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), True)
@@ -578,7 +590,7 @@ cdef class TLSConnection(Connection):
             session = self.session()
             if session is None:
                 return Connection.send_all(self, data, n)
-            piece = min(n, <Py_ssize_t>RECORD)
+            piece = min(n, <Py_ssize_t>SEALED)
             try:
                 session.seal(data, piece, False)
             except WantRead:
@@ -596,9 +608,33 @@ cdef class TLSConnection(Connection):
 
     cdef int64_t send_file(self, int file, int64_t offset, int64_t n) except -1:
         """Read and written: what leaves is another thing than what the file has."""
+        cdef int64_t at = offset
+        cdef int64_t end = offset + n
+        cdef ssize_t got
+        cdef size_t size
+        cdef char *block
         if self.session() is None:
             return Connection.send_file(self, file, offset, n)
-        return Channel.send_file(self, file, offset, n)
+        block = <char *>malloc(BLOCK)
+        if block == NULL:
+            raise MemoryError
+        try:
+            while at < end:
+                size = <size_t>min(end - at, <int64_t>BLOCK)
+                with nogil:
+                    got = pread(file, block, size, at)
+                if got == 0:
+                    break
+                if got > 0:
+                    self.send_all(block, got)
+                    at += got
+                elif errno != EINTR:
+                    raise os_error(errno)
+                else:
+                    PyErr_CheckSignals()
+        finally:
+            free(block)
+        return at - offset
 
 
 # ---- for the engine -------------------------------------------------------------

@@ -18,7 +18,7 @@ import weakref
 
 __all__ = ["TLSSocket", "make"]
 
-RECORD = 16384      # octets of one record at the most (RFC 8446, 5.1)
+RECORD = 16384      # octets of one record at the most (RFC 8446, 5.1): what a non-blocking socket takes at a time
 
 
 class SocketSession:

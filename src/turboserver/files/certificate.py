@@ -1,4 +1,4 @@
-"""The certificate of the file server: whether a given one can be used, or one that signs itself.
+"""The certificate of the file server: whether a given one can be used, when it is replaced, or one that signs itself.
 
 A certificate of our own is made anew at each start. Its key is on the disk for the moment in which OpenSSL reads it, in a
 folder that only this user can enter. It proves nothing to those who do not compare its fingerprint; it keeps others
@@ -23,7 +23,7 @@ try:
 except ImportError:
     ssl = None
 
-__all__ = ["Pair", "check", "need_cryptography", "on_disk", "self_signed"]
+__all__ = ["Pair", "Replaced", "check", "need_cryptography", "on_disk", "self_signed"]
 
 _DAYS = 30
 _host_name = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?").fullmatch
@@ -57,6 +57,48 @@ def check(certificate, key):
             raise DeployError(f"the key {key or certificate} is not the one of the certificate {certificate}") from None
         files = " and ".join(filter(None, (certificate, key)))
         raise DeployError(f"no certificate with its key in {files} (PEM is wanted)") from None
+
+
+class Replaced:
+    """Looks now and then whether the files of a certificate are others, and has them read again.
+
+    Somebody replaces one file after the other: what does not fit together is tried again when it has changed, and once
+    more a look later; then it is complained of, once, and what was read before stays in use.
+    """
+
+    def __init__(self, paths, read, say):
+        """paths: of certificate and key. read: called to read them; raises OSError (SSLError). say: called with one line
+        (str) for what became of it."""
+        self._paths, self._read, self._say = [path for path in paths if path], read, say
+        self._known, self._failed = self._state(), None
+
+    def look(self):
+        """Look, and do what is to be done."""
+        state = self._state()
+        if state == self._known:
+            return
+        try:
+            self._read()
+        except OSError as error:
+            if state == self._failed:
+                self._known = state
+                reason = getattr(error, "reason", None) or error.strerror or error
+                self._say(f"the certificate was replaced and cannot be used ({reason}): the one before stays")
+            self._failed = state
+        else:
+            self._known, self._failed = state, None
+            self._say("the certificate was replaced and has been read again")
+
+    def _state(self):
+        return [_state(path) for path in self._paths]
+
+
+def _state(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def need_cryptography():

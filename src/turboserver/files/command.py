@@ -135,7 +135,7 @@ def _run(arguments, asked, explicit, signals):
         handler = request_log.logging(handler_class(options), format=arguments.log_format,
                                       quiet=arguments.quiet, unix=unix)
         lan = addresses.lan_addresses()
-        fingerprint = None
+        fingerprint = replaced = None
         if arguments.tls_self_signed:
             hosts = [host for host, *_ in (sock.getsockname() for sock in sockets if sock.family != socket.AF_UNIX)]
             named = [bind if isinstance(bind, str) else bind.value[0] for bind in asked
@@ -145,6 +145,9 @@ def _run(arguments, asked, explicit, signals):
             with certificate.on_disk(pair.pem) as path:
                 servers = serving.make(listeners, handler, path)
         else:
+            if arguments.tls_cert:      # it looks before they are read
+                replaced = certificate.Replaced([arguments.tls_cert, arguments.tls_key], lambda: _reread(servers),
+                                                _complain).look
             servers = serving.make(listeners, handler, arguments.tls_cert, arguments.tls_key)
         if port != wanted:
             _say(f"turboserver: port {wanted} is in use, so this is {port}", sys.stderr)
@@ -152,8 +155,13 @@ def _run(arguments, asked, explicit, signals):
         found = [url for sock in sockets for url in addresses.urls(sock, "https" if tls else "http", lan)]
         signals.note_only()
         with contextlib.redirect_stderr(request_log.unfailing(sys.stderr)):
-            return serving.until_told(servers, listeners, signals, ending=_ending(arguments),
+            return serving.until_told(servers, listeners, signals, ending=_ending(arguments), look=replaced,
                                       ready=lambda: _announce(arguments, options, found, fingerprint))
+
+
+def _reread(servers):
+    for server in servers:
+        server.turbo_reload_certificate()
 
 
 # ---------------------------------------------------------------- what is said

@@ -14,7 +14,7 @@ import time
 
 from turboserver.deploy import binds
 from turboserver.deploy.adopting import Adopting, Serving, insist
-from turboserver.http.server import BaseHTTPRequestHandler as HTTPHandler, ThreadingHTTPServer, ThreadingHTTPSServer
+from turboserver.http.server import ThreadingHTTPServer, ThreadingHTTPSServer
 
 try:
     from ssl import SSLError
@@ -23,8 +23,8 @@ except ImportError:
 
 __all__ = ["GRACE", "LAST_PORT", "STOPS", "listening", "make", "until_told"]
 
-TLS_TIMEOUT = 60.0      # seconds in which a client by TLS takes nothing, or sends nothing
 GRACE = 5.0             # seconds for what is under way; people wait for it with a hand on Ctrl-C
+LOOKS = 1.0             # seconds between two looks whether the certificate has been replaced
 PORTS = 100             # so many are tried where none was asked for
 LAST_PORT = 65535
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -36,14 +36,9 @@ class _Server(Adopting, ThreadingHTTPServer):
 
 class _TLSServer(Adopting, ThreadingHTTPSServer):
     turbo_shutdown_timeout = GRACE
-    # In its lane the deadlines hold where a class says so, and those for answers are `timeout` (SECURITY.md).
-    DEADLINES = {"timeout": TLS_TIMEOUT, "turbo_head_timeout": HTTPHandler.turbo_head_timeout,
-                 "turbo_body_timeout": HTTPHandler.turbo_body_timeout,
-                 "turbo_idle_timeout": HTTPHandler.turbo_idle_timeout}
 
     def __init__(self, sock, handler, certificate, key):
-        bounded = type(handler.__name__, (handler,), dict(self.DEADLINES))
-        super().__init__(sock, bounded, certfile=certificate, keyfile=key)
+        super().__init__(sock, handler, certfile=certificate, keyfile=key)
         self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request, client_address):
@@ -86,11 +81,11 @@ def make(listeners, handler, certificate=None, key=None):
     return [_TLSServer(sock, handler, certificate, key) for sock in sockets]
 
 
-def until_told(servers, listeners, signals, *, ready, ending):
+def until_told(servers, listeners, signals, *, ready, ending, look=None):
     """Serve until a signal says that it is enough, or a server fails.
 
     signals: deploy.signals.Signals. ready: called once requests are answered. ending: called with the number of the
-    signal, None for a failure. Returns the exit code.
+    signal, None for a failure. look: called every LOOKS seconds till then. Returns the exit code.
     """
     serving = Serving(servers)
     for listener in listeners:
@@ -98,7 +93,10 @@ def until_told(servers, listeners, signals, *, ready, ending):
     ready()
     end = None
     while serving.running and (end is None or time.monotonic() < end):
-        came, readable = signals.wait(None if end is None else max(0.0, end - time.monotonic()), [serving.ended])
+        timeout = max(0.0, end - time.monotonic()) if end is not None else LOOKS if look is not None else None
+        came, readable = signals.wait(timeout, [serving.ended])
+        if look is not None and end is None and not came:
+            look()
         if readable:
             serving.clear()
         if end is not None and signal.SIGINT in came:

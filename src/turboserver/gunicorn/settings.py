@@ -32,7 +32,7 @@ HONOURED = {
     "raw_env": "os.environ; SCRIPT_NAME there is the application's root",
     "pre_request": "with an object that has method, uri, path, query, headers, version, scheme",
     "post_request": "after the answer, with environ, and an object that has status, sent, headers",
-    "keyfile": "TLS, in the blocking lane", "certfile": "TLS, in the blocking lane",
+    "keyfile": "TLS", "certfile": "TLS",
     "cert_reqs": "TLS", "ca_certs": "TLS", "ciphers": "TLS", "suppress_ragged_eofs": "TLS",
     "ssl_context": "called once a worker, not once a connection",
     "reload": "the worker ends and is replaced",

@@ -23,7 +23,7 @@ import gunicorn
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker as BaseWorker
 
-from turboserver import accelerated
+from turboserver import accelerated, lanes
 
 if not accelerated:
     raise ImportError("turboserver.gunicorn needs turboserver's native engine, which this Python has not")
@@ -60,9 +60,6 @@ class Worker(BaseWorker):
         """Called by the master when it starts. Raises settings.Unservable."""
         for notice in settings.check(cfg):
             log.warning(notice)
-        if cfg.is_ssl and cfg.threads > 1:
-            log.warning("A TLS connection has a thread from its handshake on: no more than threads = %d "
-                        "are served at a time", cfg.threads)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -184,6 +181,8 @@ class Worker(BaseWorker):
         server.turbo_access_log = requests.access_log(self)
         server.turbo_error_log = requests.error_log(self)
         server.log = self.log
+        if self._tls and lanes.decide(server).lane != lanes.REACTOR:
+            server.RequestHandlerClass = type("Handler", (TLSHandler, handler), {})
         server.set_app(requests.wrap(self.wsgi, self, unix=server.is_unix))
         return server
 
@@ -198,7 +197,7 @@ class Worker(BaseWorker):
         # that is not to have narrower bounds by it.
         http.client._MAXHEADERS = max(http.client._MAXHEADERS, fields)
         http.client._MAXLINE = max(http.client._MAXLINE, longest)
-        return type("Handler", (TLSHandler if self._tls else Handler,), {
+        return type("Handler", (Handler,), {
             "server_version": gunicorn.SERVER_SOFTWARE,
             "turbo_idle_timeout": float(cfg.keepalive) if cfg.keepalive else FIRST_REQUEST,
             "turbo_max_requests": None if cfg.keepalive else 1,
@@ -261,7 +260,7 @@ class Handler(WSGIRequestHandler):
 
 
 class TLSHandler(Handler):
-    """A Handler whose requests wsgiref's handlers answer, as all that are TLS."""
+    """A Handler whose requests wsgiref's handlers answer: by TLS, where the context makes the connections itself."""
 
     def get_environ(self):
         """The environ of those, with what the turbo_ attributes add to the native one."""

@@ -1,14 +1,17 @@
 """HTTPS servers, on every Python with the signature of 3.14's.
 
-Job: the part of an HTTPS server that is neither HTTP nor serving: the context and the
-wrapped listening socket. `turboserver.http.server` calls `https_servers` once,
-when its own HTTPServer is made; nothing here imports it.
+Job: the part of an HTTPS server that is neither HTTP nor serving: the context, its
+certificate, and the wrapped listening socket. `turboserver.http.server` calls
+`https_servers` once, when its own HTTPServer is made; nothing here imports it.
 
-The handshake does not happen in accept(): TCPServer.finish_request (socketserver.py) does
-it, for any listening SSLSocket. Connections are TLS, so they take the blocking lane.
+The handshake does not happen in accept(): in the reactor lane the engine does it (_tls.pyx),
+in the blocking lane TCPServer.finish_request (socketserver.py), for any listening SSLSocket.
 """
 
+import contextlib
 import http.server as _original
+import os
+import threading
 
 from turboserver import accelerated
 
@@ -23,6 +26,8 @@ _HAS_ORIGINAL = hasattr(_original, "HTTPSServer")
 class TLSMixIn:
     """What makes an HTTPServer an HTTPSServer. Goes before it among the bases."""
 
+    _turbo_loading = None   # a lock: no session begins while a certificate is replaced (_tls.pyx)
+
     def __init__(self, server_address, RequestHandlerClass, bind_and_activate=True, *,
                  certfile, keyfile=None, password=None, alpn_protocols=None):
         """Listen for TLS connections.
@@ -34,6 +39,7 @@ class TLSMixIn:
         """
         if ssl is None:
             raise RuntimeError("HTTPS needs the ssl module, which this Python was built without")
+        self._turbo_loading = threading.Lock()
         if _HAS_ORIGINAL:
             super().__init__(server_address, RequestHandlerClass, bind_and_activate, certfile=certfile,
                              keyfile=keyfile, password=password, alpn_protocols=alpn_protocols)
@@ -55,6 +61,41 @@ class TLSMixIn:
             return context
 
 
+    def turbo_reload_certificate(self):
+        """Read `certfile` and `keyfile` again, for the handshakes from now on; connections stay.
+
+        Any thread, while it serves too. The present context is changed, so all that was set in it
+        holds. Raises what load_cert_chain raises (OSError, ssl.SSLError); then the pair before stays
+        in use. In the blocking lane a handshake that begins in that very moment may fail.
+        """
+        context = getattr(self.socket, "context", None)
+        with contextlib.ExitStack() as stack:
+            certfile = stack.enter_context(_as_it_is(self.certfile))
+            keyfile = self.keyfile and stack.enter_context(_as_it_is(self.keyfile))
+            fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            if context is not None:     # what it finds strong enough is
+                fresh.set_ciphers(f"ALL:@SECLEVEL={context.security_level}")
+            fresh.load_cert_chain(certfile, keyfile, self.password)
+            if context is not None:     # else server_activate() reads them
+                with self._turbo_loading or contextlib.nullcontext():
+                    context.load_cert_chain(certfile, keyfile, self.password)
+
+
+@contextlib.contextmanager
+def _as_it_is(path):
+    """Gives a path at which the file does not change within, where the system has such: a context takes the
+    certificate before it sees whether the key is its own."""
+    if not (hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd")):
+        yield path
+        return
+    with open(path, "rb") as file:
+        octets = file.read()
+    with open(os.memfd_create("certificate"), "wb") as copy:
+        copy.write(octets)
+        copy.flush()
+        yield f"/proc/self/fd/{copy.fileno()}"
+
+
 def https_servers(http_server, threading_mixin):
     """Return (HTTPSServer, ThreadingHTTPSServer) made of these two classes.
 
@@ -68,10 +109,10 @@ def https_servers(http_server, threading_mixin):
     threading = (_original.ThreadingHTTPSServer,) if _HAS_ORIGINAL else ()
 
     class HTTPSServer(TLSMixIn, *plain, http_server):
-        """An HTTPServer whose connections are TLS."""
+        """An HTTPServer whose connections are TLS. turbo_reload_certificate() replaces the certificate."""
 
     class ThreadingHTTPSServer(threading_mixin, *threading, HTTPSServer):
-        """An HTTPSServer with a thread for each connection that needs one."""
+        """An HTTPSServer whose handlers run in threads: one that blocks holds up nobody."""
         daemon_threads = True
 
     for cls in (HTTPSServer, ThreadingHTTPSServer):

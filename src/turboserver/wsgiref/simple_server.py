@@ -153,6 +153,13 @@ def _handle(self):
         respond(self)
 
 
+def _is_tls(handler):
+    """Whether its connection is TLS. In the reactor lane its socket is not asked for: that would cost something."""
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and any(isinstance(sock, ssl.SSLSocket) for sock in (
+        getattr(handler.server, "socket", None), vars(handler).get("request"), vars(handler).get("connection")))
+
+
 if accelerated:
     from turboserver._gateway import register_server_handler
     from turboserver._handlers import register_get_app
@@ -207,10 +214,12 @@ if accelerated:
 
         def get_environ(self):
             """The original's environ, but for a target with an authority, of which the path
-            counts (RFC 9112, 3.2.2), for the header fields, and for the length of a chunked body
+            counts (RFC 9112, 3.2.2), for the header fields, for TLS, and for the length of a chunked body
             of up to 64 KiB, which is waited for."""
             environ = super().get_environ()
             environ["wsgi.input_terminated"] = True
+            if _is_tls(self):
+                environ.setdefault("HTTPS", "on")   # which makes wsgi.url_scheme
             found = _AUTHORITY.match(self.path)
             if found:
                 path, _, environ["QUERY_STRING"] = self.path[found.end():].partition("?")
