@@ -18,12 +18,15 @@ import types
 import pytest
 
 import turboserver
+import tls_clients
 from file_server import LOCAL, PEM, file_server, get
 from support import DEADLINE, wait_until
 from turboserver import lanes
 from turboserver.deploy import DeployError, binds
 from turboserver.deploy.signals import Signals
 from turboserver.files import arguments, certificate, command, request_log, serving
+from turboserver.files.handler import handler_class
+from turboserver.files.options import Options
 
 native = pytest.mark.skipif(not turboserver.accelerated, reason="the native engine is not loaded")
 
@@ -382,8 +385,79 @@ def test_a_tls_client_that_goes_away_is_nothing_to_be_told(folder):
 
 
 def test_by_tls_there_are_deadlines():
-    bounded = serving._TLSServer.DEADLINES
-    assert 0 < bounded["timeout"] <= 60 and all(0 < bounded[f"turbo_{name}_timeout"] <= 75 for name in ("head", "body", "idle"))
+    """Those of the reactor lane, without an attribute of its own."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        server = serving._TLSServer(sock, handler_class(Options(directory=".")), PEM, None)
+    with server:
+        assert lanes.decide(server).lane == lanes.REACTOR and server.RequestHandlerClass.timeout is None
+
+
+def served_name(port):
+    from cryptography import x509
+    return x509.load_der_x509_certificate(handshake(port)[0]).subject.rfc4514_string()
+
+
+def test_a_certificate_that_is_replaced(folder, tmp_path):
+    """One file after the other, while a connection is kept."""
+    pair, other, key = tmp_path / "pair", tmp_path / "other", tmp_path / "key"
+    tls_clients.certificate(pair, common_name="one")
+    key.write_bytes(pair.read_bytes())
+    with file_server("site", *LOCAL, "--tls-cert", str(pair), "--tls-key", str(key), cwd=folder) as server:
+        port = server.ready().port
+        context = ssl.create_default_context(cafile=pair)
+        kept = http.client.HTTPSConnection("localhost", port, timeout=DEADLINE, context=context)
+        with contextlib.closing(kept):
+            kept.request("GET", "/a.txt")
+            assert kept.getresponse().read() == b"text" and served_name(port) == "CN=one"
+            tls_clients.certificate(other, common_name="two")
+            os.replace(other, pair)
+            wait_until(lambda: any("cannot be used" in line for line in server.err), "a complaint")
+            assert served_name(port) == "CN=one"
+            key.write_bytes(pair.read_bytes())
+            wait_until(lambda: any("read again" in line for line in server.err), "the new one")
+            assert served_name(port) == "CN=two"
+            kept.request("GET", "/a.txt")
+            assert kept.getresponse().read() == b"text"
+        assert server.stop() == 0
+        assert [line for line in server.err if "replaced" in line] == [
+            "turboserver: the certificate was replaced and cannot be used (KEY_VALUES_MISMATCH): the one before stays",
+            "turboserver: the certificate was replaced and has been read again"]
+
+
+def test_when_a_certificate_is_read_again(tmp_path):
+    path, said, read, error = tmp_path / "a", [], [], [None]
+    path.write_text("1")
+
+    def reread():
+        read.append(path.read_text())
+        if error[0]:
+            raise error[0]
+    replaced = certificate.Replaced([str(path), None, str(tmp_path / "b")], reread, said.append)
+    replaced.look()
+    assert not read and not said
+    path.write_text("22")
+    replaced.look()
+    replaced.look()
+    assert read == ["22"] and said == ["the certificate was replaced and has been read again"]
+    # What does not fit: tried again a look later, then when it changes; one complaint for each state.
+    error[0] = PermissionError(13, "Permission denied")
+    (tmp_path / "b").write_text("key")
+    for unused in range(4):
+        replaced.look()
+    assert read == ["22"] * 3
+    assert said[1:] == ["the certificate was replaced and cannot be used (Permission denied): the one before stays"]
+    path.write_text("333")
+    replaced.look()
+    error[0] = None
+    replaced.look()
+    assert read[-2:] == ["333"] * 2 and said[2:] == ["the certificate was replaced and has been read again"]
+    path.unlink()
+    error[0] = FileNotFoundError(2, "No such file or directory")
+    replaced.look()
+    replaced.look()
+    assert said[3:] == ["the certificate was replaced and cannot be used (No such file or directory): the one before stays"]
 
 
 @pytest.mark.parametrize("option", ["--tls-key", "--auth"])

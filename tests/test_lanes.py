@@ -115,12 +115,53 @@ def test_a_function_that_lies_about_its_module_is_an_override():
     assert names(decide(th.HTTPServer, handler(handle=handle))) == {"handle"}
 
 
-def test_datagram_forking_and_tls_servers_are_not_for_the_reactor():
+def test_datagram_and_forking_servers_are_not_for_the_reactor():
     assert "socket_type" in names(decide(ts.UDPServer, Base))
     if hasattr(ts, "ForkingMixIn"):
         decision = decide(type("S", (ts.ForkingMixIn, th.HTTPServer), {}), Base)
         assert decision.lane == BLOCKING and names(decision) == {"ForkingMixIn"}
-    assert "TLS" in names(decide(th.ThreadingHTTPSServer, Base))
+
+
+def test_tls_servers_are():
+    for cls in (th.HTTPSServer, th.ThreadingHTTPSServer):
+        assert decide(cls, Base).lane == REACTOR
+    assert decide(th.ThreadingHTTPSServer, Base).threaded
+
+
+def test_tls_of_a_context_that_makes_its_connections_itself():
+    ssl = pytest.importorskip("ssl")
+
+    class Context(ssl.SSLContext):
+        def wrap_socket(self, *arguments, **options):
+            return super().wrap_socket(*arguments, **options)
+
+    class Other:
+        pass
+
+    with th.HTTPServer(("127.0.0.1", 0), Base) as server:
+        with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(server.socket, server_side=True) as listener:
+            server.socket = listener
+            assert decide(server).lane == REACTOR
+            context = listener.context
+            listener._context = Context(ssl.PROTOCOL_TLS_SERVER)
+            assert names(decide(server)) == {"TLS"} and decide(server).lane == BLOCKING
+            listener._context = Other()
+            assert names(decide(server)) == {"TLS"}
+            listener._context = context
+            context.wrap_socket = lambda *arguments, **options: None
+            assert names(decide(server)) == {"TLS"}
+            del context.wrap_socket
+            context.sslsocket_class = type("Socket", (ssl.SSLSocket,), {})
+            assert names(decide(server)) == {"TLS"}
+
+
+def test_a_listening_tls_socket_of_another_type():
+    ssl = pytest.importorskip("ssl")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = type("Socket", (ssl.SSLSocket,), {})
+    with th.HTTPServer(("127.0.0.1", 0), Base) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        assert names(decide(server)) == {"socket"}
 
 
 def test_a_listening_socket_of_another_type():
