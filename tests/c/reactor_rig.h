@@ -89,6 +89,7 @@ struct server {
     _Atomic unsigned broken;
     _Atomic unsigned opened;
     bool forgets;              /* as Python does, before each close */
+    enum ts_task (*shake)(struct server *s, struct ts_turn *turn, struct ts_conn *c);
     /* Of the server in one thread. */
     struct ts_worker *worker;
     struct ts_turn turn;
@@ -402,6 +403,10 @@ RIG void serve(struct server *s, struct ts_worker *w, struct ts_turn *turn,
         case TS_TASK_OPENED:
             atomic_fetch_add(&s->opened, 1);
             task = ts_reactor_go_on(s->r, turn, c);
+            break;
+        case TS_TASK_HANDSHAKE:
+            CHECK(s->shake != NULL);
+            task = s->shake(s, turn, c);
             break;
         case TS_TASK_BROKEN:
             CHECK(c->out.error != 0);
