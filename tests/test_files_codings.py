@@ -4,11 +4,11 @@ import subprocess
 import sys
 import time
 import tracemalloc
-import zlib
 from types import SimpleNamespace
 
 import pytest
 
+from codings_read import Reader, read
 from turboserver.files.codings import BLOCK, EXTENSIONS, ON_THE_FLY, choose, compressed, parse, siblings, vary
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
@@ -111,41 +111,6 @@ def test_siblings():
 
 
 # ---------------------------------------------------------------- compressing
-
-class Reader:
-    """Reads a coding piece by piece, as a client does: by the library, or by zlib."""
-
-    def __init__(self, coding):
-        if coding == "gzip":
-            self._reader = zlib.decompressobj(31)
-            self.read = self._reader.decompress
-        elif coding == "br":
-            import brotli
-            self._reader = brotli.Decompressor()
-            self.read = self._reader.process
-        else:
-            self._reader = _zstd_reader()
-            self.read = self._reader.decompress
-
-    def ended(self):
-        return self._reader.is_finished() if hasattr(self._reader, "is_finished") else self._reader.eof
-
-
-def _zstd_reader():
-    try:
-        from compression import zstd
-    except ImportError:
-        import zstandard
-        return zstandard.ZstdDecompressor().decompressobj()
-    return zstd.ZstdDecompressor()
-
-
-def read(blocks, coding):
-    reader = Reader(coding)
-    octets = b"".join(map(reader.read, blocks))
-    assert reader.ended()
-    return octets
-
 
 def test_what_is_installed_is_there():
     """Here the extra is installed; what is missing then would be missed silently."""

@@ -6,7 +6,7 @@ import pytest
 from files_served import ask, put, root, serve  # noqa: F401: fixtures
 
 from support import Client, connect, read_until_eof
-from turboserver.files import auth, upload
+from turboserver.files import auth, partials, upload
 from turboserver.files.conditions import etag
 
 BOUND = 100_000
@@ -144,6 +144,125 @@ def test_parts_of_another_user_are_not_gone_on_with(serve, root):
     assert ask(server, "/new", [*otto, *rest], "PUT", b"56789").status == 409
 
 
+# ---------------------------------------------------------------- asking before sending
+
+def would(server, path, length, *fields):
+    """The answer to who asks whether a file of so many octets would be taken."""
+    return ask(server, path, [("Content-Range", f"bytes */{length}"), *fields], "PUT", b"")
+
+
+def test_asking_is_refused_as_the_file_would_be(serve, root, monkeypatch):
+    """Nothing has been sent then, so the answer arrives, however large the file is."""
+    new = ("If-None-Match", "*")
+    server = serve(upload=True, upload_bound=BOUND)
+    before = [*names(root), *names(root / "sub")]
+    for path, length, fields, status in (
+            ("/new", BOUND, (), 202), ("/new", 0, (new,), 202), ("/new", BOUND + 1, (), 413), ("/a.txt", 5, (), 202),
+            ("/a.txt", 5, (new,), 412), ("/sub", 5, (new,), 409), ("/none/new", 5, (), 409), ("/", 5, (), 405),
+            ("/new", 5, (("Origin", "http://evil.example"),), 403), ("/.turboserver-upload-x", 5, (), 404)):
+        answer = would(server, path, length, *fields)
+        assert (answer.status, answer.get("Upload-Offset")) == (status, "0" if status == 202 else None), path
+    monkeypatch.setitem(upload.Upload.__init__.__kwdefaults__, "keep_free", 1 << 60)
+    assert would(server, "/new", 5).status == 507
+    assert [*names(root), *names(root / "sub")] == before and waiting(root) == []
+    assert (root / "a.txt").read_bytes() == b"0123456789"
+    assert would(serve(), "/new", 5).status == 501
+    guarded = serve(upload=True, auth=auth.Basic(auth.users_of("anna:right")))
+    assert would(guarded, "/new", 5).status == 401
+
+
+def test_asking_tells_what_is_there_and_leaves_it(serve, root):
+    server = serve(upload=True)
+    part = [("Content-Range", "bytes 0-4/10")]
+    assert ask(server, "/new", part, "PUT", b"01234").status == 202
+    assert would(server, "/new", 10).get("Upload-Offset") == "5"
+    assert would(server, "/new", 11).get("Upload-Offset") == "0"
+    assert ask(server, "/new", [("Content-Range", "bytes 5-9/10")], "PUT", b"56789").status == 201
+    assert (root / "new").read_bytes() == b"0123456789" and waiting(root) == []
+
+
+@pytest.mark.parametrize("field", ["bytes */", "bytes */-1", "bytes */x", "bytes */*", "bytes */" + "9" * 20, "bytes 0-0/*"])
+def test_asking_wants_a_length(serve, root, field):
+    assert ask(serve(upload=True), "/new", [("Content-Range", field)], "PUT", b"").status == 400
+    assert waiting(root) == [] and "new" not in names(root)
+
+
+def test_asking_has_no_body(serve, root):
+    assert ask(serve(upload=True), "/new", [("Content-Range", "bytes */1")], "PUT", b"x").status == 400
+    assert waiting(root) == [] and "new" not in names(root)
+
+
+def test_head_of_what_is_there_looks_through_no_folder(serve, monkeypatch):
+    """A program that asks for each of many files would read the folder as often."""
+    server, listed = serve(upload=True), []
+    real = os.listdir
+    monkeypatch.setattr(partials.os, "listdir", lambda *place: (listed.append(place), real(*place))[1])
+    assert ask(server, "/a.txt", method="HEAD", then=False).status == 200 and not listed
+    assert ask(server, "/a.txt", [("Upload-Length", "7")], "HEAD", then=False).status == 200 and not listed
+    assert ask(server, "/new", method="HEAD", then=False).status == 404 and listed
+
+
+def test_of_what_is_there_an_upload_with_its_length_is_told(serve):
+    server = serve(upload=True)
+    assert ask(server, "/a.txt", [("Content-Range", "bytes 0-4/20")], "PUT", b"01234").status == 202
+    answer = ask(server, "/a.txt", [("Upload-Length", "20")], "HEAD")
+    assert (answer.status, answer.get("Upload-Offset"), answer.get("Content-Length")) == (200, "5", "10")
+
+
+# ---------------------------------------------------------------- who waits for 100 Continue
+
+def expecting(client, path, *fields, length=BOUND, method="PUT"):
+    """Send a head alone, whose body waits; the answer that is no interim one, and whether 100 came before."""
+    client.send("".join(f"{line}\r\n" for line in (
+        f"{method} {path} HTTP/1.1", "Host: test", "Expect: 100-continue", f"Content-Length: {length}", *fields, "")).encode())
+    answer = client.read(method)
+    if answer.status == 100:
+        client.send(b"x" * length)
+        return client.read(method), True
+    return answer, False
+
+
+def test_a_refusal_comes_before_the_body(serve, root):
+    """RFC 9110, 10.1.1: who waits for 100 has sent nothing yet, and does not have to."""
+    guarded = serve(upload=True, auth=auth.Basic(auth.users_of("anna:right")))
+    anna = "Authorization: Basic YW5uYTpyaWdodA=="
+    for server, path, fields, status, method in (
+            (guarded, "/new", (), 401, "PUT"), (guarded, "/new", ("Authorization: Basic YW5uYTp3cm9uZw==",), 401, "PUT"),
+            (guarded, "/?upload", (), 401, "POST"), (guarded, "/sub", (anna,), 409, "PUT"),
+            (guarded, "/a.txt", (anna, "If-None-Match: *"), 412, "PUT"), (guarded, "/none/new", (anna,), 409, "PUT"),
+            (guarded, "/", (anna,), 405, "POST"), (guarded, "/?upload", (anna,), 415, "POST"),
+            (serve(upload=True, upload_bound=BOUND - 1), "/new", (), 413, "PUT"), (serve(), "/new", (), 501, "PUT")):
+        with Client(server) as client:
+            answer, continued = expecting(client, path, *fields, method=method)
+            assert (answer.status, continued) == (status, False), path
+            assert answer.get("Connection") == "close"      # whether the body comes yet nobody knows
+    assert "new" not in names(root) and waiting(root) == []
+
+
+def test_what_is_taken_is_asked_for(serve, root):
+    server = serve(upload=True)
+    with Client(server) as client:
+        for name, length in (("new", BOUND), ("newer", 5), ("newest", 1_000_000)):
+            answer, continued = expecting(client, f"/{name}", length=length)
+            assert (answer.status, continued) == (201, True)
+            assert (root / name).read_bytes() == b"x" * length
+        assert client.request(path="/a.txt").body == b"0123456789"
+        headers, body = form((b"form.txt", b"1"))
+        client.send(b"POST /?upload HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+                    % (headers[0][1].encode(), len(body)))
+        assert client.read().status == 100
+        client.send(body)
+        assert client.read().status == 303 and (root / "form.txt").read_bytes() == b"1"
+
+
+def test_reading_goes_on_as_before(serve):
+    """A GET with a body, which nobody wants, is asked for it; then the connection is in order."""
+    with Client(serve(upload=True)) as client:
+        answer, continued = expecting(client, "/a.txt", length=10, method="GET")
+        assert (answer.body, continued) == (b"0123456789", True)
+        assert client.request(path="/a.txt").body == b"0123456789"
+
+
 # ---------------------------------------------------------------- forms
 
 def form(*files, boundary=b"xyz"):
@@ -220,9 +339,9 @@ def test_nothing_without_uploads(serve, root):
 
 
 def test_a_refusal_reaches_who_still_sends(serve):
-    """200 KiB that nobody reads: the client sends all of them, then reads why."""
+    """10 MB that nobody reads: the client sends all of them, then reads why."""
     with Client(serve(upload=True)) as client:
-        assert client.request("PUT", "/none/new", body=bytes(200_000)).status == 409
+        assert client.request("PUT", "/none/new", body=bytes(10_000_000)).status == 409
 
 
 def test_the_list_has_what_came(serve):

@@ -17,7 +17,7 @@ import re
 from .beneath import Refused
 from .upload import BLOCK, KEEP_FREE, Upload
 
-__all__ = ["MAX_FILES", "receive_form"]
+__all__ = ["MAX_FILES", "check", "receive_form"]
 
 MAX_FILES = 100         # files in one form: each is a descriptor until the end
 _MAX_PARTS = 1000       # parts of every kind
@@ -60,6 +60,11 @@ def receive_form(stream, content_type, directory, *, size_bound, length=None, ke
         with _errors():
             parser.close()
         return [(name, upload.finish()) for name, upload in form.uploads.items()]
+
+
+def check(content_type):
+    """Raises Refused (400, 415, 501) for what receive_form() would refuse before it has read anything."""
+    _parser(content_type, None)
 
 
 class _Form:

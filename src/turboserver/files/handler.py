@@ -33,6 +33,8 @@ from .sending import LISTS, YIELDING, common_fields, send_empty, send_file, send
 __all__ = ["FileHandler", "handler_class"]
 
 _READING = "GET, HEAD"
+# Of an upload that is refused: a photograph, or a form with a few, still gets its answer where nobody asked before.
+_DRAIN_BYTES = 16 * 2**20
 # Fields of a request that a page of another site may send. What uploads is not for it.
 _PREFLIGHT = (("Access-Control-Allow-Methods", _READING),
               ("Access-Control-Allow-Headers", "Authorization, If-Match, If-Modified-Since, If-None-Match, If-Range, "
@@ -98,6 +100,8 @@ class FileHandler(SimpleHTTPRequestHandler):
         except ConnectionError:
             # The client went away, as browsers do whenever a film is wound on: nothing to be told.
             self.close_connection = True
+        finally:
+            vars(self).pop("_turbo_expected", None)
 
     def _turbo_read(self, owner):
         if overridden(self, "translate_path") or overridden(self, "send_head"):
@@ -149,6 +153,21 @@ class FileHandler(SimpleHTTPRequestHandler):
     def _turbo_unsupported(self):
         # As the original says it of a method that it does not have.
         raise Refused(501, f"Unsupported method ({self.command!r})")
+
+    # ---- 100 Continue ----
+
+    def handle_expect_100(self):
+        """As the original, but for what uploads: there 100 waits until nothing is wrong but what the body may bring (RFC
+        9110, 10.1.1). What is refused before ends the connection, for nobody knows whether the body comes yet."""
+        if self.command not in ("PUT", "POST"):
+            return super().handle_expect_100()
+        self._turbo_expected = True
+        return True
+
+    def _turbo_continue(self):
+        """The body is wanted: say so to who waits for that."""
+        if vars(self).pop("_turbo_expected", False):
+            super().handle_expect_100()
 
     # ---- Who ----
 
@@ -233,5 +252,7 @@ if accelerated:
 
 def handler_class(options):
     """A FileHandler class for these Options; it keeps connections (HTTP/1.1)."""
-    return type("FileHandler", (FileHandler,), {"turbo_files": options, "protocol_version": "HTTP/1.1",
-                                                "__doc__": FileHandler.__doc__, "__module__": __name__})
+    members = {"turbo_files": options, "protocol_version": "HTTP/1.1", "__doc__": FileHandler.__doc__, "__module__": __name__}
+    if options.upload:
+        members["turbo_drain_bytes"] = _DRAIN_BYTES
+    return type("FileHandler", (FileHandler,), members)

@@ -12,6 +12,7 @@ The handler's thread. What may not live here: opening files (opening.py), receiv
 """
 
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -305,18 +306,37 @@ def _cache_fields(options):
 def send_folder(handler, opened, target):
     """Answer GET or HEAD with the page of a folder: its entries as JSON if the query or Accept asks for that."""
     options, query = handler.turbo_files, folder.Query.of(target.path + target.query)
+    json = query.format == "json" or _prefers_json(handler, target)
+    # It has no validators: whoever keeps it has to ask again.
+    fields = [*(as_json.headers() if json else page.headers(options.upload)), ("Cache-Control", "no-cache"),
+              ("Vary", codings.vary("Accept") if options.compress else "Accept")]
     try:
-        content = folder.read(opened.fd)
+        if handler.command == "HEAD":
+            # What only the entries would tell is left out (RFC 9110, 9.3.2).
+            os.scandir(opened.fd).close()
+            content = None
+        else:
+            content = folder.read(opened.fd)
     except OSError:
         raise Refused(404, "No permission to list directory") from None
+    if content is None:
+        handler.send_response(200)
+        send_fields(handler, fields)
+        handler.end_headers()
+        return
     content = content._replace(entries=[entry for entry in content.entries if not partials.is_reserved(entry.name)])
-    if query.format == "json" or _prefers_json(handler, target):
-        fields, blocks = as_json.headers(), as_json.as_json(content, target.path, query)
-    else:
-        fields = page.headers(options.upload)
-        blocks = page.render(content, target.path, query, options.upload)
-    # It has no validators: whoever keeps it has to ask again.
-    _send_blocks(handler, [*fields, ("Cache-Control", "no-cache"), ("Vary", "Accept")], blocks)
+    blocks = (as_json.as_json(content, target.path, query) if json
+              else page.render(content, target.path, query, options.upload))
+    _send_blocks(handler, fields, blocks, _folder_coding(handler, query))
+
+
+def _folder_coding(handler, query):
+    """The coding for a page that is made. A filter is what whoever asks has chosen, and would stand beside names: by the
+    length of what is compressed together one tells more of it than it shows."""
+    if not handler.turbo_files.compress or query.filter or not _takes_chunks(handler):
+        return "identity"
+    asked = handler.headers.get_all("Accept-Encoding")
+    return codings.choose(None if asked is None else ",".join(asked), codings.ON_THE_FLY) or "identity"
 
 
 def _prefers_json(handler, target):
@@ -324,9 +344,13 @@ def _prefers_json(handler, target):
     return bool(_json_wanted(accept)) and not _html_wanted(accept) and "format=" not in target.query
 
 
-def _send_blocks(handler, fields, blocks):
+def _send_blocks(handler, fields, blocks, coding):
     """Send blocks of bytes whose length nobody knows before they are made; one alone has a length."""
     first, second = next(blocks, b""), next(blocks, None)
+    if coding != "identity" and (second is not None or len(first) >= codings.MIN_SIZE):
+        fields = [*fields, ("Content-Encoding", coding)]
+        blocks = codings.compressed(_again(first, second, blocks), coding)
+        first, second = next(blocks), next(blocks, None)
     chunked = second is not None and _takes_chunks(handler)
     handler.send_response(200)
     if second is None:
@@ -335,13 +359,13 @@ def _send_blocks(handler, fields, blocks):
         fields = [*fields, ("Transfer-Encoding", "chunked") if chunked else ("Connection", "close")]
     send_fields(handler, fields)
     handler.end_headers()
-    if handler.command == "HEAD":
-        return
     write = (lambda block: _write_chunk(handler, block)) if chunked else handler.wfile.write
-    write(first)
-    if second is not None:
-        write(second)
-        for block in blocks:
-            write(block)
+    for block in _again(first, second, blocks):
+        write(block)
     if chunked:
         handler.wfile.write(b"0\r\n\r\n")
+
+
+def _again(first, second, rest):
+    """What was taken from the front of an iterator, then the rest of it. None is what it did not have."""
+    return itertools.chain((block for block in (first, second) if block is not None), rest)

@@ -48,6 +48,7 @@ _FOLDER_WAIT = 5            # seconds for the lock of a folder, which is held fo
 
 # RFC 9110, 14.4; the length must be known.
 _content_range = re.compile(r"[ \t]*bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})[ \t]*", re.IGNORECASE).fullmatch
+_no_range = re.compile(r"[ \t]*bytes \*/([0-9]{1,19})[ \t]*", re.IGNORECASE).fullmatch
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # What file systems say that have no O_TMPFILE, and those that have no links.
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
@@ -79,6 +80,12 @@ def parse_content_range(field):
         if first <= last < length:
             return ContentRange(first, last + 1, length)
     raise Refused(400, "no range of octets of a known length")
+
+
+def parse_asked_length(field):
+    """The length of the file that a Content-Range without a part (`bytes */5`) asks about; None if it is no such one."""
+    match = _no_range(field)
+    return None if match is None else int(match[1])
 
 
 class Upload:
@@ -300,6 +307,8 @@ class Upload:
             self._link_as(self._name)
         except FileExistsError:
             self._kept = False
+            # Somebody's that is no upload: had it been there before, the preconditions would say what it means.
+            self._permission(self._existing())
             raise Refused(409, "there is a file of this name") from None
         except OSError as error:
             if error.errno not in _NO_LINKS or self._path is None:
