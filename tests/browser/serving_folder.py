@@ -41,7 +41,7 @@ class Holding:
 
 
 class Server(ThreadingHTTPServer):
-    """directory: what is served. uploads: whether they are on. gate: is closed by a test to hold uploads up
+    """directory: what is served. gate: is closed by a test to hold uploads up
     after their first octets, when `started` is set."""
 
     def __init__(self, directory):
@@ -49,14 +49,10 @@ class Server(ThreadingHTTPServer):
         self.gate.set()
         super().__init__(("127.0.0.1", 0), type("Handler", (Holding, handler_class(Options(directory=directory))), {}))
 
-    @property
-    def uploads(self):
-        return self.RequestHandlerClass.turbo_files.upload
-
-    @uploads.setter
-    def uploads(self, on):
+    def change(self, **options):
+        """Other Options from now on."""
         handler = self.RequestHandlerClass
-        handler.turbo_files = dataclasses.replace(handler.turbo_files, upload=on)
+        handler.turbo_files = dataclasses.replace(handler.turbo_files, **options)
 
 
 @contextlib.contextmanager

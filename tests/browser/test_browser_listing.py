@@ -203,7 +203,7 @@ def test_keys(shared, opened, picture):
 
 
 def test_all_controls_can_be_reached_by_tab(shared, opened):
-    shared.uploads = True
+    shared.change(upload=True)
     page = opened(shared.url)
     reached = []
     for _ in range(30):

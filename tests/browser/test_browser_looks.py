@@ -24,7 +24,7 @@ def everything(tmp_path):
     os.symlink("nowhere", share / "broken")
     os.symlink("Photos", share / "Pictures")
     with served(tmp_path) as server:
-        server.uploads = True
+        server.change(upload=True)
         server.url += "Shared%20files/"
         yield server
 

@@ -9,7 +9,7 @@ PROGRESS = """document.querySelector("#sending progress").value"""
 def inbox(tmp_path):
     (tmp_path / "there.txt").write_bytes(b"before")
     with served(tmp_path) as server:
-        server.uploads = True
+        server.change(upload=True)
         server.share = tmp_path
         yield server
         server.gate.set()
@@ -207,6 +207,52 @@ def test_a_refusal_is_said(inbox, opened):
     opened.complaints[:] = [text for text in opened.complaints if "507" not in text and "ERR_FAILED" not in text]
 
 
+def test_a_large_file_whose_name_is_taken(inbox, large, opened):
+    """It is refused before it was read, and that is heard; then it can take the place."""
+    page = opened(inbox.url)
+    path = large("there.txt", 60_000_000)
+    page.get_by_label("Add files").set_input_files(path)
+    line(page, "there.txt").get_by_text("A file of that name is here already").wait_for()
+    assert (inbox.share / "there.txt").read_bytes() == b"before"
+    line(page, "there.txt").get_by_role("button", name="Replace").click()
+    line(page, "there.txt").get_by_text("Done").wait_for()
+    assert (inbox.share / "there.txt").stat().st_size == 60_000_000
+    opened.complaints[:] = [text for text in opened.complaints if "412" not in text]
+
+
+def test_each_refusal_is_told_for_what_it_is(inbox, large, opened, picture):
+    """409 is not always a file that could be replaced; nor does the size of what is refused matter."""
+    (inbox.share / "folder.txt").mkdir()
+    page = opened(inbox.url)
+    page.get_by_label("Add files").set_input_files([large("folder.txt", 60_000_000)])
+    line(page, "folder.txt").get_by_text("Refused: 409 what has this name is no file").wait_for()
+    assert not line(page, "folder.txt").get_by_role("button", name="Replace").is_visible()
+    inbox.change(upload_bound=50_000_000)
+    page.get_by_label("Add files").set_input_files([large("large.txt", 60_000_000)])
+    line(page, "large.txt").get_by_text("Refused: 413 the file may have 50000000 octets").wait_for()
+    picture(page, "upload-refused")
+    opened.complaints[:] = [text for text in opened.complaints if "409" not in text and "413" not in text]
+
+
+def test_a_refusal_in_the_middle_is_asked_for(inbox, large, opened):
+    """Somebody makes a folder of that name meanwhile; the connection ends, and why the server says when it is asked."""
+    page = opened(inbox.url)
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.headers.get("content-range"))
+        if asked[-1] is None:
+            (inbox.share / "new.txt").mkdir()
+            route.abort()
+        else:
+            route.continue_()
+    page.route("**/new.txt", answer)
+    page.get_by_label("Add files").set_input_files([a_file("new.txt")])
+    line(page, "new.txt").get_by_text("Refused: 409 what has this name is no file").wait_for()
+    assert asked == ["bytes */7", None, "bytes */7"]
+    opened.complaints[:] = [text for text in opened.complaints if "409" not in text and "ERR_FAILED" not in text]
+
+
 def test_the_filter_holds_for_what_is_new(inbox, opened):
     page = opened(inbox.url)
     page.get_by_role("searchbox").fill("new")
@@ -227,7 +273,7 @@ def test_without_script(inbox, opened, picture):
 
 
 def test_nothing_of_it_without_uploads(inbox, opened):
-    inbox.uploads = False
+    inbox.change(upload=False)
     page = opened(inbox.url)
     assert page.locator("#upload, #sending, #drop, #sent").count() == 0
     page.evaluate("dispatchEvent(new DragEvent('dragenter', {dataTransfer: new DataTransfer()}))")

@@ -287,37 +287,55 @@ function uploads(form) {
     }
   }
 
-  function send(job) {
-    const request = job.request = new XMLHttpRequest(), bar = job.line.querySelector("progress");
-    running++;
+  // A PUT of the file, or with its length alone (receiving.py): what came of it. "load", "error" or "abort", and the status.
+  const put = (job, body) => new Promise(resolve => {
+    const request = job.request = new XMLHttpRequest();
     request.open("PUT", `./${encodeURIComponent(job.file.name)}`);
     if (!job.replace) request.setRequestHeader("If-None-Match", "*");
-    request.upload.addEventListener("progress", event => {
-      if (!event.lengthComputable || !event.total) return;
-      bar.value = event.loaded / event.total;
-      tell(job, event.loaded < event.total ? `${Math.floor(100 * bar.value)} %` : "Finishing", "");
-    });
-    request.addEventListener("load", () => {
-      const { status } = request;
-      if (status >= 200 && status < 300) {
-        done++;
-        bar.value = 1;
-        tell(job, "Done", "done");
-      } else if (!job.replace && (status === 409 || status === 412)) {
-        tell(job, "A file of that name is here already", "failed exists");
-      } else {
-        tell(job, `Refused: ${status} ${request.statusText}`, "failed");
-      }
-    });
-    request.addEventListener("error", () => tell(job, "The connection failed", "failed"));
-    request.addEventListener("abort", () => tell(job, "Cancelled", "failed"));
-    request.addEventListener("loadend", () => {
-      job.request = null;
-      running--;
-      start();
-    });
+    if (!body) request.setRequestHeader("Content-Range", ["bytes *", job.file.size].join("/"));
+    else request.upload.addEventListener("progress", event => progress(job, event));
+    for (const type of ["load", "error", "abort"]) {
+      request.addEventListener(type, () => resolve({ type, status: request.status, reason: request.statusText }));
+    }
+    request.send(body);
+  });
+
+  function progress(job, event) {
+    if (!event.lengthComputable || !event.total) return;
+    const part = job.line.querySelector("progress").value = event.loaded / event.total;
+    tell(job, part < 1 ? `${Math.floor(100 * part)} %` : "Finishing", "");
+  }
+
+  const taken = ({ status }) => status >= 200 && status < 300;
+
+  // A server that refuses a large file may be gone before the browser has read why. So it is asked first, and again
+  // when the connection has failed, for then it may have changed its mind.
+  async function send(job) {
+    running++;
     tell(job, "0 %", "");
-    request.send(job.file);
+    let answer = await put(job, null);
+    if (taken(answer)) {
+      answer = await put(job, job.file);
+      if (answer.type === "error") {
+        const why = await put(job, null);
+        if (why.type !== "error" && !taken(why)) answer = why;
+      }
+    }
+    ended(job, answer);
+    job.request = null;
+    running--;
+    start();
+  }
+
+  function ended(job, answer) {
+    if (answer.type === "error") return tell(job, "The connection failed", "failed");
+    if (answer.type === "abort") return tell(job, "Cancelled", "failed");
+    // 409 is anything that is in the way; 412 is what was asked for: that nothing has the name.
+    if (answer.status === 412 && !job.replace) return tell(job, "A file of that name is here already", "failed exists");
+    if (!taken(answer)) return tell(job, `Refused: ${answer.status} ${answer.reason}`, "failed");
+    done++;
+    job.line.querySelector("progress").value = 1;
+    tell(job, "Done", "done");
   }
 
   // The server's own page, with its order and its idea of what is what.
