@@ -147,9 +147,9 @@ $(VENV)/.tools-test: $(VENV)/.built
 	@$(PIP) install --no-build-isolation --editable '.[test]'
 	@touch $@
 
-# The browser is the system's: Playwright is not asked for one of its own.
+# The browser is the system's: Playwright is not asked for one of its own. ffmpeg makes a film for the tests.
 $(VENV)/.tools-browser: $(VENV)/.built
-	@$(PIP) install --only-binary :all: 'playwright>=1.50,<2'
+	@$(PIP) install --only-binary :all: 'playwright>=1.50,<2' 'imageio-ffmpeg>=0.6,<1'
 	@touch $@
 
 # Without atheris the targets in Python have a random generator of their own.

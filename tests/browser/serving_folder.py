@@ -2,6 +2,7 @@
 import contextlib
 import dataclasses
 import os
+import pathlib
 import struct
 import threading
 import zlib
@@ -36,17 +37,21 @@ class Holding:
         finally:
             del self.rfile
 
+    def log_request(self, code="-", size="-"):
+        self.server.answers.append((self.path, int(code), self.headers.get("Range")))
+
     def log_message(self, *args):
         pass
 
 
 class Server(ThreadingHTTPServer):
-    """directory: what is served. gate: is closed by a test to hold uploads up
-    after their first octets, when `started` is set."""
+    """directory: what is served. gate: is closed by a test to hold uploads up after their first octets, when
+    `started` is set. answers: (path, status, Range) of each, as they are logged. share: the directory, for a test."""
 
     def __init__(self, directory):
         self.gate, self.started = threading.Event(), threading.Event()
         self.gate.set()
+        self.answers, self.share = [], pathlib.Path(directory)
         super().__init__(("127.0.0.1", 0), type("Handler", (Holding, handler_class(Options(directory=directory))), {}))
 
     def change(self, **options):

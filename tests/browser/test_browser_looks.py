@@ -27,6 +27,7 @@ def everything(tmp_path):
         server.change(upload=True)
         server.url += "Shared%20files/"
         yield server
+        server.gate.set()
 
 
 def luminance(page, selector, of="color"):
@@ -52,6 +53,31 @@ def test_light_and_dark_wide_and_narrow(everything, opened, picture, scheme, wid
     assert ground > 0.85 if scheme == "light" else ground < 0.05
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "there is something to scroll sideways"
     picture(page, f"{scheme}-{width}", full_page=True)
+
+
+@pytest.mark.parametrize("scheme, width, height", [("light", 1200, 900), ("dark", 390, 844), ("light", 320, 640)])
+def test_uploads_wide_and_narrow(everything, opened, picture, scheme, width, height):
+    """One under way, one that is done, one whose name is taken, one that is refused, and one with a long name."""
+    page = opened(everything.url, width, height, color_scheme=scheme)
+    everything.change(upload_bound=100_000)
+
+    def add(name, size=1000):
+        page.get_by_label("Add files").set_input_files([{"name": name, "mimeType": "text/plain", "buffer": b"x" * size}])
+        return page.locator("#sending li").filter(has=page.get_by_text(name, exact=True)).locator(".state")
+    add("done.txt").get_by_text("Done").wait_for()
+    add("README.md").get_by_text("is here already").wait_for()
+    add("large.bin", 100_001).get_by_text("Refused: 413").wait_for()
+    everything.gate.clear()
+    add("a-long-name-" + "without-any-space-" * 6 + ".txt", 100_000).get_by_text("Finishing").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "there is something to scroll sideways"
+    for line in page.locator("#sending li").all():
+        box = line.bounding_box()
+        for part in line.locator(".name, .state, button:visible").all():
+            inner = part.bounding_box()
+            assert inner["x"] >= box["x"] and inner["x"] + inner["width"] <= box["x"] + box["width"] + 0.5
+    picture(page, f"uploads-{scheme}-{width}")
+    everything.gate.set()
+    opened.allowed += ["412", "413"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
