@@ -95,4 +95,4 @@ def fields(answer):
     return types.MappingProxyType({name.lower(): value for name, value in answer.headers})
 
 
-__all__ = ["KINDS", "PAST", "FileHandler", "ask", "fields", "put", "root", "serve", "served"]
+__all__ = ["KINDS", "PAST", "FileHandler", "Silent", "ask", "fields", "put", "root", "serve", "served"]
