@@ -87,11 +87,11 @@ def test_where(argv, kinds, explicit):
     (["-p", "70000"], "argument -p/--port: '70000' is no port from 0 to 65535"),
     (["-p", "-1"], "argument -p/--port: '-1' is no port from 0 to 65535"),
     (["-p", "\u0661"], "argument -p/--port: '\u0661' is no port from 0 to 65535"),
-    (["--bind", "a:b"], "argument --bind: 'a:b' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
-    (["--bind", ""], "argument --bind: '' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
-    (["--bind", "[a"], "argument --bind: '[a' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
-    (["--bind", "8080"], "argument --bind: '8080' is no address (a port is -p 8080, or :8080)"),
-    (["--bind", "a:70000"], "argument --bind: port must be 0 to 65535, not 70000"),
+    (["--bind", "a:b"], "argument -b/--bind: 'a:b' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
+    (["--bind", ""], "argument -b/--bind: '' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
+    (["--bind", "[a"], "argument -b/--bind: '[a' is no address: HOST, HOST:PORT, [IPV6]:PORT or :PORT"),
+    (["--bind", "8080"], "argument -b/--bind: '8080' is no address (a port is -p 8080, or :8080)"),
+    (["--bind", "a:70000"], "argument -b/--bind: port must be 0 to 65535, not 70000"),
     (["--bind", "a:1", "-p", "2"], "--port has no use here: each --bind says its own"),
     (["--unix", ""], "argument --unix: 'unix:' names no Unix socket (unix:PATH)"),
     (["-H", "X"], "argument -H/--header: 'X' is no header: \"Name: value\""),
@@ -113,6 +113,8 @@ def test_where(argv, kinds, explicit):
     (["--unix", "s", "--open"], "--open needs an address, which a Unix socket is not"),
     (["--spa=1"], "argument --spa: ignored explicit argument '1'"),
     (["--comp"], "unrecognized arguments: --comp"),
+    (["--bind", "a", "-b", "a"], "--bind a is there twice"),
+    (["--bind", "a:1", "--bind", "b:1", "--bind", "a:1"], "--bind a:1 is there twice"),
     (["a", "b"], "unrecognized arguments: b"),
     (["a", "b\n\x1b[2J"], "unrecognized arguments: b??[2J"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
@@ -174,6 +176,7 @@ def test_folders_that_cannot_be_served(folder):
     assert complaint("8000", cwd=folder) == "no such folder: 8000 (a port is -p 8000)"
     assert complaint("no\nne", cwd=folder) == "no such folder or command: no?ne"
     assert complaint("site/a.txt", cwd=folder) == "no folder: site/a.txt"
+    assert complaint("", cwd=folder) == "the name of the folder is empty (the current one is .)"
 
 
 def test_folders_without_permission(folder, monkeypatch, capsys):
@@ -352,8 +355,9 @@ def test_without_standard_output(folder):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with file_server("site", "--bind", f"127.0.0.1:{port}", "--qr", cwd=folder, preexec_fn=lambda: os.close(1)) as server:
-        wait_until(lambda: server.err, "the complaint")
-        assert server.err == ["turboserver: this terminal has no characters for a QR code (UTF-8 has)"]
+        wait_until(lambda: len(server.err) == 2, "the complaints")
+        assert server.err == ["turboserver: the QR code leads to this machine alone (--bind)",
+                              "turboserver: this terminal has no characters for a QR code (UTF-8 has)"]
         assert get(f"http://127.0.0.1:{port}/")[0] == 200
         assert server.stop(signal.SIGINT) == 0
 
@@ -453,8 +457,9 @@ def test_qr_where_it_cannot_be_shown(folder):
     assert addresses.qr("http://localhost:8000/", None) is None
     with file_server("site", *LOCAL, "--qr", cwd=folder, environ={"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}) as server:
         server.ready()
-        wait_until(lambda: server.err, "the complaint")
-        assert server.err == ["turboserver: this terminal has no characters for a QR code (UTF-8 has)"]
+        wait_until(lambda: len(server.err) == 2, "the complaints")
+        assert server.err == ["turboserver: the QR code leads to this machine alone (--bind)",
+                              "turboserver: this terminal has no characters for a QR code (UTF-8 has)"]
         assert get(server.urls[0])[0] == 200
 
 

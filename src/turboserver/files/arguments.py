@@ -57,7 +57,7 @@ def parser():
     made.add_argument("directory", metavar="DIR", nargs="?", help="the folder (default: the current one)")
     add = made.add_argument_group("where").add_argument
     add("-p", "--port", type=_port, help=f"listen on this port (default: {PORT}, or the next one that is free)")
-    add("--bind", metavar="ADDRESS", action="append", default=[], type=_bind,
+    add("-b", "--bind", metavar="ADDRESS", action="append", default=[], type=_bind,
         help="HOST, HOST:PORT, [IPV6]:PORT or :PORT; may be repeated (default: every address, IPv4 and IPv6)")
     add("--unix", metavar="PATH", type=_unix, help="listen on this Unix socket, and elsewhere only if that is asked for")
     add = made.add_argument_group("what").add_argument
@@ -66,7 +66,7 @@ def parser():
         help="a header for each answer; may be repeated")
     add("--cache", metavar="SECONDS", type=_seconds, help="browsers may keep files for so long (Cache-Control)")
     add("--spa", action="store_true", help="a path that names nothing and has no extension is /index.html")
-    add("--compress", action="store_true", help="compress text as it is sent")
+    add("--compress", action="store_true", help="compress text, and folder pages, as they are sent")
     add("--no-page", action="store_true", help="the plain list of http.server instead of the folder page")
     add("--follow-outside", action="store_true", help="links may lead out of the folder")
     add = made.add_argument_group("who").add_argument
@@ -155,6 +155,9 @@ def binds_of(arguments):
     explicit = arguments.port is not None
     if asked and explicit and not any(isinstance(bind, str) for bind in asked):
         raise ValueError("--port has no use here: each --bind says its own")
+    for number, bind in enumerate(asked):
+        if bind in asked[:number]:
+            raise ValueError(f"--bind {bind if isinstance(bind, str) else bind.text} is there twice")
     if arguments.unix is not None:
         if not asked and explicit:
             asked.append("")

@@ -67,6 +67,9 @@ def _options(arguments):
 
 def _directory(arguments):
     given = arguments.directory
+    if given == "":
+        # A variable that is not set, in a script: not the folder that everybody is to see.
+        raise DeployError("the name of the folder is empty (the current one is .)")
     try:
         path = os.path.abspath(os.getcwd() if given is None else given)
         os.scandir(path).close()
@@ -200,6 +203,8 @@ def _announce(arguments, options, found, fingerprint):
         _say(addresses.banner(options.directory, found, notes, addresses.Colours(sys.stdout))[:-1], sys.stdout)
     if arguments.qr and address is not None:
         code = addresses.qr(address, getattr(sys.stdout, "encoding", None))
+        if all(url.local for url in found):
+            _complain("the QR code leads to this machine alone (--bind)")
         if code is None:
             _complain("this terminal has no characters for a QR code (UTF-8 has)")
         else:
