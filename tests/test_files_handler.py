@@ -5,12 +5,11 @@ import os
 import re
 
 import pytest
-from codings_read import read
 from files_served import KINDS, PAST, ask, put, root, serve, served  # noqa: F401: fixtures
 
 from support import Client, connect, fetch, serving
 from turboserver import lanes
-from turboserver.files import codings, sending
+from turboserver.files import codings
 from turboserver.files.conditions import etag, format_date
 from turboserver.files.handler import FileHandler, handler_class
 from turboserver.files.options import Options
@@ -319,58 +318,6 @@ def test_a_long_page(serve, root):
         assert old.body == answer.body and old.get("Connection") == "close" and client.at_eof()
 
 
-def test_head_of_a_folder_reads_none(serve, monkeypatch):
-    """What is known only from the entries is left out (RFC 9110, 9.3.2)."""
-    found = []
-    monkeypatch.setattr(sending.folder, "read", lambda *place: found.append(place))
-    for server in (serve(), serve(upload=True), serve(compress=True)):
-        for path, kind in (("/sub/", "text/html; charset=utf-8"), ("/sub/?format=json", "application/json")):
-            for version in ("HTTP/1.1", "HTTP/1.0"):
-                with Client(server) as client:
-                    answer = client.request("HEAD", path, version=version)
-                assert (answer.status, answer.get("Content-Type"), answer.get("Cache-Control")) == (200, kind, "no-cache")
-            ask(server, path, method="HEAD")
-    assert found == []
-
-
-def test_a_folder_that_may_not_be_read(serve, monkeypatch):
-    """Root may read everything, so scandir() says so itself."""
-    def refused(place):
-        raise PermissionError(13, "no")
-    server = serve()
-    monkeypatch.setattr(os, "scandir", refused)
-    for method in ("GET", "HEAD"):
-        assert ask(server, "/sub/", method=method).status == 404
-
-
-@pytest.mark.parametrize("coding", codings.ON_THE_FLY)
-def test_folder_pages_are_compressed(serve, root, coding):
-    for number in range(400):
-        put(root / "many" / f"{number}.txt")
-    plain, server, asked = serve(), serve(compress=True), [("Accept-Encoding", coding)]
-    for path in ("/many/", "/many/?format=json", "/many/?sort=size&order=desc", "/sub/"):
-        answer = ask(server, path, asked)
-        assert (answer.status, answer.get("Content-Encoding")) == (200, coding), path
-        whole = ask(plain, path)
-        assert read([answer.body], coding) == ask(server, path).body == whole.body
-        assert len(answer.body) < len(whole.body) // 2
-        vary = ",".join(value for name, value in answer.headers if name == "Vary")
-        assert set(vary.replace(" ", "").split(",")) == {"Accept", "Accept-Encoding"}
-        assert whole.get("Content-Encoding") is None and ask(plain, path, asked).get("Content-Encoding") is None
-
-
-def test_folder_pages_that_are_not_compressed(serve, root):
-    """A client that could not tell that one was cut off; too small to be worth it; and what has beside the names
-    something that whoever asks has chosen: by its length one could tell whether that is among them."""
-    put(root / "lone" / "a.txt")
-    server, asked = serve(compress=True), [("Accept-Encoding", "gzip")]
-    for path in ("/lone/?format=json", "/?filter=a", "/?filter=a&format=json"):
-        assert ask(server, path, asked).get("Content-Encoding") is None, path
-    with Client(server) as client:
-        assert client.request(path="/", headers=asked, version="HTTP/1.0").get("Content-Encoding") is None
-    assert ask(server, "/", [("Accept-Encoding", "gzip;q=0, identity;q=0")]).get("Content-Encoding") is None
-
-
 def test_uploads_under_way_are_not_shown(serve, root):
     put(root / ".turboserver-upload-0123", b"part")
     server = serve(upload=True)
@@ -407,12 +354,22 @@ def test_fields_that_are_added(serve):
     assert [value for name, value in ask(server, "/a.txt").headers if name == "Cache-Control"] == ["no-store"]
 
 
-def test_cache(serve):
+def test_cache(serve, root):
     server = serve(cache=3600)
     assert ask(server, "/a.txt").get("Cache-Control") == "max-age=3600"
     assert ask(server, "/sub/").get("Cache-Control") == "no-cache"
+    tag = ask(server, "/a.txt").get("ETag")
+    for status, headers in ((206, [("Range", "bytes=1-2")]), (206, [("Range", "bytes=0-0,9-9")]), (304, [("If-None-Match", tag)])):
+        answer = ask(server, "/a.txt", headers)
+        assert (answer.status, answer.get("Cache-Control")) == (status, "max-age=3600")
+    for status, headers in ((416, [("Range", "bytes=99-")]), (412, [("If-Match", '"other"')])):
+        answer = ask(server, "/a.txt", headers)
+        assert (answer.status, answer.get("Cache-Control")) == (status, None)
     assert ask(server, "/missing").get("Cache-Control") is None
     assert ask(serve(), "/a.txt").get("Cache-Control") is None
+    put(root / "long.txt", b"text\n" * 1000)
+    answer = ask(serve(cache=0, compress=True), "/long.txt", [("Accept-Encoding", "gzip")])
+    assert (answer.get("Content-Encoding"), answer.get("Cache-Control")) == ("gzip", "max-age=0")
 
 
 def test_the_interim_answer_is_alone(serve):
