@@ -80,6 +80,25 @@ def test_viewer(album, opened, picture):
     assert page.url == album.url
 
 
+@pytest.mark.parametrize("width, height", [(390, 844), (844, 390), (320, 480)])
+def test_viewer_of_a_telephone(album, opened, picture, width, height):
+    """All of it is in the window: the image as large as there is room, and what can be pressed."""
+    page = opened(album.url, width, height, color_scheme="dark", has_touch=True)
+    (album.share / ("a name that is " + "long " * 30 + ".png")).write_bytes(png(300, 1200, *COLOURS[0]))
+    page.reload()
+    page.get_by_role("link", name="a name that is").click()
+    assert loaded(page, "#viewer-image") == 300
+    for part in ("#viewer-image", "#viewer-close", "#viewer-save", "#viewer-back", "#viewer-next", "#viewer-place"):
+        box = page.locator(part).bounding_box()
+        assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, part
+    assert page.locator("#viewer-image").bounding_box()["height"] > height / 3
+    picture(page, f"viewer-{width}")
+    page.locator("#viewer-next").tap()
+    page.get_by_text("2 of 4").wait_for()
+    page.locator("#viewer-close").tap()
+    assert not page.locator("#viewer").is_visible()
+
+
 def test_focus_stays_in_the_viewer(album, opened):
     page = opened(album.url)
     page.get_by_role("link", name="Holiday 1.png").click()

@@ -12,8 +12,8 @@ Invariants: a field that is malformed asks for nothing: the answer is not compre
 the window of its format, no more, whatever comes in.
 
 Any thread; an encoder belongs to one at a time. What may not live here: which files are worth it (media_types.py),
-entity tags (conditions.py), and secrets: what holds one beside what a client sent is never compressed here, only
-files are.
+entity tags (conditions.py), and secrets: what holds one beside what a client sent is never compressed; files are,
+and pages of folders in which nobody's choice stands beside the names (sending.py).
 """
 
 import re
