@@ -1,4 +1,5 @@
 """turboserver.files.conditions: entity tags, dates, and the order in which they count."""
+import calendar
 import datetime
 import email.utils
 import itertools
@@ -127,6 +128,10 @@ def test_years_of_two_digits():
     def year(text):
         return time.gmtime(parse_date(text, NOW)).tm_year
     assert [year(f"Sunday, 01-Jan-{digits} 00:00:00 GMT") for digits in ("00", "23", "73", "74", "99")] == [2000, 2023, 2073, 1974, 1999]
+    # Late in a century the next one is near.
+    late = calendar.timegm((2090, 6, 1, 0, 0, 0))
+    for digits, expected in (("89", 2089), ("99", 2099), ("00", 2100), ("39", 2139), ("41", 2041)):
+        assert time.gmtime(parse_date(f"Sunday, 01-Jan-{digits} 00:00:00 GMT", late)).tm_year == expected
     assert year("Tuesday, 14-Nov-73 22:13:20 GMT") == 2073 and year("Tuesday, 14-Nov-73 22:13:21 GMT") == 1973
 
 
