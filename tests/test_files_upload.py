@@ -256,6 +256,20 @@ def test_a_file_that_appears_at_the_last_moment(folder, monkeypatch):
     refused_at_the_last_moment(folder, monkeypatch, "file")
 
 
+def test_the_preconditions_say_what_that_is(folder, monkeypatch):
+    """412 for who asked for it, so that a page can offer to replace it; 409 is whatever else is in the way."""
+    for options, status in (({"get_all": conditions(If_None_Match="*")}, 412), ({"replace": True}, 409)):
+        with folder.begin(length=3, **options) as receiving:
+            receiving.write(b"new")
+            folder.write("file", b"other")
+            real, asked = receiving._existing, []
+            monkeypatch.setattr(receiving, "_existing", lambda: real() if asked else asked.append(1))
+            with pytest.raises(Refused) as caught:
+                receiving.finish()
+        assert caught.value.status == status and folder.read("file") == b"other" and folder.rest() == []
+        os.unlink(folder.path / "file")
+
+
 def test_a_file_that_changes_meanwhile(folder):
     folder.write("file", b"old")
     get_all = conditions(If_Match=etag(os.stat(folder.path / "file")))

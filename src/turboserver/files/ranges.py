@@ -54,8 +54,8 @@ def parse(field, size, *, max_ranges=MAX_RANGES):
     """
     if len(field) > _MAX_FIELD or size == 0:
         return None
-    unit, equals, ranges = field.strip(" \t").partition("=")
-    if not equals or unit.lower() != "bytes" or ranges[:1] in (" ", "\t"):
+    unit, _, ranges = field.strip(" \t").partition("=")
+    if unit.lower() != "bytes":
         return None
     spans = []
     count = 0
