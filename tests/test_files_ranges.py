@@ -89,6 +89,9 @@ def test_the_order_is_the_one_asked_for():
     file = bytes(range(256)) * 40
     parts = parts_of(plan("bytes=9000-9001,0-1,5000-5001,1-2", len(file)), file)
     assert [start for start, _ in parts] == [9000, 0, 5000]
+    # What has become one stands where the first of its ranges stood, wherever that is in the file.
+    for field, starts in (("8-9,9000-9001,5-8", [5, 9000]), ("9000-9001,8-9,5-8", [9000, 5]), ("5-8,9000-9001,8-9", [5, 9000])):
+        assert [start for start, _ in parts_of(plan("bytes=" + field, len(file)), file)] == starts
 
 
 def test_boundaries_cannot_be_foretold():
