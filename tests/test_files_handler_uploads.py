@@ -140,6 +140,7 @@ def test_parts_of_another_user_are_not_gone_on_with(serve, root):
     assert ask(server, "/new", [*anna, *part], "PUT", b"01234").status == 202
     assert ask(server, "/new", anna, "HEAD").get("Upload-Offset") == "5"
     assert ask(server, "/new", otto, "HEAD").status == 404
+    assert [would(server, "/new", 10, *who).get("Upload-Offset") for who in (anna, otto)] == ["5", "0"]
     rest = [("Content-Range", "bytes 5-9/10")]
     assert ask(server, "/new", [*otto, *rest], "PUT", b"56789").status == 409
 
