@@ -1,5 +1,6 @@
 """turboserver.files.ranges: what a Range field asks for, and what is sent for it."""
 import email.parser
+import itertools
 import re
 import time
 
@@ -83,6 +84,12 @@ def test_ranges_that_overlap_or_lie_close_are_one():
     assert plan("bytes=0-4,5-9", 10**6) == plan("bytes=0-9", 10**6)
     assert plan("bytes=0-0,40-40", 10**6) == plan("bytes=0-40", 10**6)
     assert plan("bytes=" + ",".join(["0-"] * MAX_RANGES), 10**6) == plan("bytes=0-", 10**6)
+
+
+def test_ranges_are_one_where_that_is_shorter():
+    """The further they lie apart the longer the answer, octet by octet, until a part of its own costs as much."""
+    lengths = [plan(f"bytes=100000-100009,{100010 + gap}-{100019 + gap},900000-900009", 999_999, "a/b").length for gap in range(200)]
+    assert {later - earlier for earlier, later in itertools.pairwise(lengths)} == {0, 1} and lengths[-1] == lengths[-50]
 
 
 def test_the_order_is_the_one_asked_for():
