@@ -256,6 +256,14 @@ def test_what_is_taken_is_asked_for(serve, root):
         assert client.read().status == 303 and (root / "form.txt").read_bytes() == b"1"
 
 
+def test_what_one_request_expects_is_not_the_next_one_s(serve):
+    """Who asks about a file has no body, so nothing is waited for, and the connection is kept."""
+    with Client(serve(upload=True)) as client:
+        answer, continued = expecting(client, "/new", "Content-Range: bytes */5", length=0)
+        assert (answer.status, continued) == (202, False)
+        assert client.request("PUT", "/new", body=b"12345").status == 201
+
+
 def test_reading_goes_on_as_before(serve):
     """A GET with a body, which nobody wants, is asked for it; then the connection is in order."""
     with Client(serve(upload=True)) as client:

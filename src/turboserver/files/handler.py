@@ -166,7 +166,7 @@ class FileHandler(SimpleHTTPRequestHandler):
 
     def _turbo_continue(self):
         """The body is wanted: say so to who waits for that."""
-        if vars(self).pop("_turbo_expected", False):
+        if "_turbo_expected" in vars(self):
             super().handle_expect_100()
 
     # ---- Who ----
