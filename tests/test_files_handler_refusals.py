@@ -179,6 +179,8 @@ def test_cors(serve):
         assert "Content-Range" in answer.get("Access-Control-Expose-Headers")
     assert ask(server, "/a.txt").get("Access-Control-Allow-Origin") == "*"
     assert ask(server, "/", method="OPTIONS").status == 401
+    for not_all in (ask_first[:1], ask_first[1:]):      # no preflight (Fetch Standard, 3.3)
+        assert ask(server, "/", not_all, "OPTIONS", then=False).status == 401
     assert ask(serve(), "/a.txt", ask_first).get("Access-Control-Allow-Origin") is None
     assert ask(serve(), "/a.txt", ask_first, "OPTIONS").status == 501
     assert ask(serve(cors=True), "*", method="OPTIONS").get("Allow") == "GET, HEAD, OPTIONS"
