@@ -61,6 +61,10 @@ def test_curl_sends(server, run, tmp_path):
     assert run("curl", *status, "-T", source, server.url + "new") == b"204"
     assert run("curl", *status, "-H", "If-None-Match: *", "-T", source, server.url + "new") == b"412"
     assert run("curl", *status, "-T", source, server.url.replace("right", "wrong") + "wrong") == b"401"
+    # It waits for 100 before it sends so much: of what is refused nothing is sent.
+    sent = ("-s", "-o", os.devnull, "-w", "%{http_code} %{size_upload}", "-T", source)
+    assert run("curl", *sent, server.url.replace("right", "wrong") + "wrong") == b"401 0"
+    assert run("curl", *sent, "-H", "If-None-Match: *", server.url + "new") == b"412 0"
     assert run("curl", *status, "-F", f"file=@{source};filename=form.bin", server.url + "?upload") == b"303"
     assert run("curl", *status, "-T", "-", server.url + "empty") == b"201"      # in chunks
     assert content(server, "new") == content(server, "form.bin") == source.read_bytes()

@@ -272,6 +272,16 @@ def test_without_script(inbox, opened, picture):
     assert (inbox.share / "second.txt").read_bytes() == b"2"
 
 
+def test_a_refusal_without_script(inbox, large, opened):
+    """A form asks nobody before it sends; the server lets it come to its end, within bounds, so that it is heard."""
+    page = opened(inbox.url, java_script_enabled=False)
+    page.locator("#files").set_input_files(large("there.txt", 12_000_000))
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_text("Error code: 409").wait_for()
+    assert (inbox.share / "there.txt").read_bytes() == b"before"
+    opened.allowed.append("409")
+
+
 def test_nothing_of_it_without_uploads(inbox, opened):
     inbox.change(upload=False)
     page = opened(inbox.url)

@@ -77,7 +77,7 @@ def choose(field, codings):
     best, weight = "identity", plain
     for coding in reversed(codings):
         wanted = weights.get(coding, any_other or 0)
-        if wanted and wanted >= weight:
+        if wanted >= weight:
             best, weight = coding, wanted
     return best if weight else None
 
