@@ -135,6 +135,9 @@ def test_it_can_be_read_again(coding, streams):
     check()
     assert len(b"".join(compressed([text], coding, streams=streams))) < len(text) / 50
     assert b"".join(compressed([text], coding)) == b"".join(compressed([text], coding)), "the same file, other octets"
+    # What does not stream is held back until it is worth while.
+    pieces = [text[at:at + 100] for at in range(0, len(text), 100)]
+    assert (len(b"".join(compressed(pieces, coding, streams=streams))) > 2 * len(b"".join(compressed([text], coding)))) is streams
     for kind in (bytearray, memoryview):
         assert read(compressed([kind(b"abc")], coding, streams=streams), coding) == b"abc"
     assert read(compressed([], coding, streams=streams), coding) == b""
