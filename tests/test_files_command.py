@@ -77,6 +77,7 @@ def test_addresses_to_bind(text, value):
     ([], [""], False), (["-p", "1"], [""], True), (["--unix", "s"], ["unix"], False), (["--bind", "a"], ["a"], False),
     (["--unix", "s", "-p", "1"], ["", "unix"], True), (["--unix", "s", "--bind", "a"], ["a", "unix"], False),
     (["--bind", "a", "--bind", "b:1", "-p", "2"], ["a", "tcp"], True),
+    (["--bind", "0.0.0.0", "--bind", "::1", "--bind", "a"], ["0.0.0.0", "::1", "a"], False),
 ])
 def test_where(argv, kinds, explicit):
     asked, found = arguments.binds_of(parsed(*argv))
@@ -115,6 +116,8 @@ def test_where(argv, kinds, explicit):
     (["--comp"], "unrecognized arguments: --comp"),
     (["--bind", "a", "-b", "a"], "--bind a is there twice"),
     (["--bind", "a:1", "--bind", "b:1", "--bind", "a:1"], "--bind a:1 is there twice"),
+    (["-b", "0.0.0.0", "-b", "127.0.0.1"], "--bind 127.0.0.1 is one of all addresses, which are asked for, too"),
+    (["-b", "::1", "-b", "::"], "--bind ::1 is one of all addresses, which are asked for, too"),
     (["a", "b"], "unrecognized arguments: b"),
     (["a", "b\n\x1b[2J"], "unrecognized arguments: b??[2J"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")

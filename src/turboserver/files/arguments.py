@@ -158,11 +158,22 @@ def binds_of(arguments):
     for number, bind in enumerate(asked):
         if bind in asked[:number]:
             raise ValueError(f"--bind {bind if isinstance(bind, str) else bind.text} is there twice")
+        if isinstance(bind, str) and any(_is_among(bind, every) for every in asked if isinstance(every, str)):
+            raise ValueError(f"--bind {bind} is one of all addresses, which are asked for, too")
     if arguments.unix is not None:
         if not asked and explicit:
             asked.append("")
         asked.append(arguments.unix)
     return asked or [""], explicit
+
+
+def _is_among(host, every):
+    """Whether `every` is 0.0.0.0 or ::, and `host` an address of its kind. Names are not looked up."""
+    try:
+        one, other = ipaddress.ip_address(host.partition("%")[0]), ipaddress.ip_address(every)
+    except ValueError:
+        return False
+    return other.is_unspecified and not one.is_unspecified and one.version == other.version
 
 
 def check(arguments):
