@@ -78,6 +78,7 @@ def test_addresses_to_bind(text, value):
     (["--unix", "s", "-p", "1"], ["", "unix"], True), (["--unix", "s", "--bind", "a"], ["a", "unix"], False),
     (["--bind", "a", "--bind", "b:1", "-p", "2"], ["a", "tcp"], True),
     (["--bind", "0.0.0.0", "--bind", "::1", "--bind", "a"], ["0.0.0.0", "::1", "a"], False),
+    (["--bind", "0.0.0.0", "--bind", "127.0.0.1", "-p", "0"], ["0.0.0.0", "127.0.0.1"], True),
 ])
 def test_where(argv, kinds, explicit):
     asked, found = arguments.binds_of(parsed(*argv))
@@ -261,7 +262,7 @@ def test_the_start_and_the_end(folder):
         assert server.out == [f"Serving {folder}/site", f"  {url}", "Ctrl-C ends it."]
         assert get(url)[:2] == (200, b"text")
         assert server.stop(signal.SIGINT) == 0
-        assert server.out[3:] == ["Interrupted, ending."]
+        assert server.out[3:] == ["Interrupted, ending. Ctrl-C again ends it at once."]
         assert len(server.err) == 1 and '"GET /a.txt HTTP/1.1" 200 -' in server.err[0]
 
 
@@ -404,7 +405,7 @@ def test_colours_on_a_real_terminal(folder, environ, coloured):
         os.close(ours)
     text = b"".join(seen).decode()
     assert ("\x1b[36mhttp://127.0.0.1:" in text) is coloured and ("\x1b" in text) is coloured
-    assert text.endswith("\r\nInterrupted, ending.\r\n")
+    assert text.endswith("\r\nInterrupted, ending. Ctrl-C again ends it at once.\r\n")
 
 
 @pytest.mark.parametrize("argv, warnings", [

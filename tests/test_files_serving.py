@@ -262,7 +262,7 @@ def test_without_the_ssl_module(monkeypatch):
 # ---------------------------------------------------------------- the end
 
 @pytest.mark.parametrize("number, last", [
-    (signal.SIGINT, "Interrupted, ending."), (signal.SIGTERM, "Ending."), (signal.SIGHUP, "Ending.")])
+    (signal.SIGINT, "Interrupted, ending. Ctrl-C again ends it at once."), (signal.SIGTERM, "Ending."), (signal.SIGHUP, "Ending.")])
 def test_signals_end_all_of_it(folder, number, last):
     with file_server("site", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0", "--unix", "s", cwd=folder) as server:
         server.ready()
@@ -340,10 +340,10 @@ def test_a_second_interrupt_ends_at_once(folder):
             stalled.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
             assert stalled.recv(1) == b"H"
             server.process.send_signal(signal.SIGINT)
-            wait_until(lambda: server.out[-1] == "Interrupted, ending.", "the end")
+            wait_until(lambda: server.out[-1] == "Interrupted, ending. Ctrl-C again ends it at once.", "the end")
             assert server.process.poll() is None
             assert server.stop(signal.SIGINT) == 0
-        assert server.out.count("Interrupted, ending.") == 1
+        assert server.out.count("Interrupted, ending. Ctrl-C again ends it at once.") == 1
 
 
 def test_nohup(folder):

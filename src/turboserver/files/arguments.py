@@ -158,7 +158,8 @@ def binds_of(arguments):
     for number, bind in enumerate(asked):
         if bind in asked[:number]:
             raise ValueError(f"--bind {bind if isinstance(bind, str) else bind.text} is there twice")
-        if isinstance(bind, str) and any(_is_among(bind, every) for every in asked if isinstance(every, str)):
+        # With port 0 each has one of its own.
+        if arguments.port != 0 and isinstance(bind, str) and any(_is_among(bind, every) for every in asked if isinstance(every, str)):
             raise ValueError(f"--bind {bind} is one of all addresses, which are asked for, too")
     if arguments.unix is not None:
         if not asked and explicit:

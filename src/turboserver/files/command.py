@@ -225,5 +225,6 @@ def _ending(arguments):
         if not arguments.quiet and number is not None:
             # A terminal has shown ^C.
             begin = "\n" if number == signal.SIGINT and addresses.is_terminal(sys.stdout) else ""
-            _say(begin + ("Interrupted, ending." if number == signal.SIGINT else "Ending."), sys.stdout)
+            text = "Interrupted, ending. Ctrl-C again ends it at once." if number == signal.SIGINT else "Ending."
+            _say(begin + text, sys.stdout)
     return ending
