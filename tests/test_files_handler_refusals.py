@@ -89,6 +89,16 @@ def test_a_root_is_opened_once_and_closed(root):
     assert descriptors() == before
 
 
+def test_roots_that_are_kept_are_bounded(tmp_path):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc to count descriptors in")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(200):
+        (tmp_path / str(number)).mkdir()
+        assert opening.root_at(str(tmp_path / str(number))).fd >= 0
+    assert len(os.listdir("/proc/self/fd")) <= before + opening._MAX_ROOTS
+
+
 # ---------------------------------------------------------------- what is no file, and what may not be read
 
 def test_special_files(serve, root):
