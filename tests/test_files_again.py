@@ -178,6 +178,14 @@ def test_several_in_one_packet_and_versions(asking):
     assert client.server.asked == before
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "get", "Get", "GETS", "HEAP", "DELETE", "OPTIONS"])
+def test_other_methods_are_not_answered_with_the_file(asking, method):
+    client = asking()
+    client.warm("/a.txt")
+    answer = client.get("/a.txt", method=method)
+    assert answer.status == 501 and answer.body != b"0123456789"
+
+
 def test_a_body_that_nobody_wants(asking):
     client = asking()
     client.warm("/a.txt")

@@ -39,7 +39,7 @@ from turboserver._connection cimport SMALL_FILE, STAGE_PLAIN, Connection, assign
 from turboserver._handlers cimport HandlerInfo, Start
 from turboserver._headers cimport same
 from turboserver._native cimport *
-from turboserver._response cimport begin_natively, end_natively, fields_of, log_response, start_of
+from turboserver._response cimport asks_head, begin_natively, end_natively, fields_of, log_response, start_of
 
 
 cdef extern from "Python.h":
@@ -215,6 +215,10 @@ cdef Entry entry_for(Connection conn):
     return None if found == NULL else <Entry>found
 
 
+cdef bint asks_get(Connection conn) noexcept:
+    return conn.c.req.method.len == 3 and memcmp(conn.head_start() + conn.c.req.method.off, b"GET", 3) == 0
+
+
 cdef bint is_directory(Connection conn, Entry entry) except -1:
     """Whether it is below the directory of this handler."""
     cdef PyObject *found = PyDict_GetItemWithError(conn.attrs, "directory")
@@ -225,11 +229,9 @@ cdef bint answer_with_file(Connection conn) except -1:
     """Answer GET or HEAD from what is remembered. False, with nothing done, if the handler has to."""
     cdef HandlerInfo info = conn.info
     cdef Entry entry = entry_for(conn)
-    cdef bint is_head = conn.c.req.method.len == 4
+    cdef bint is_head = asks_head(conn)
     cdef Wanted what
-    if entry is None or not ts_body_done(conn.body):
-        return False
-    if is_head and not info.sends_heads or not (is_head or conn.c.req.method.len == 3):
+    if entry is None or not ts_body_done(conn.body) or not (info.sends_heads if is_head else asks_get(conn)):
         return False
     if not is_directory(conn, entry) or shadows(conn, NAMES):
         return False
