@@ -128,10 +128,17 @@ static bool park(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
     return ts_release(r, c);
 }
 
+/* The peer is told, if it can hear: one that a stop found on its way to be parked is
+ * broken, too. */
+static void end_tls(struct ts_conn *c)
+{
+    ts_conn_end_tls(c, !c->aborts && c->error == 0 && c->out.error == 0);
+}
+
 void ts_destroy(struct ts_reactor *r, struct ts_turn *turn, struct ts_conn *c)
 {
     ts_reactor_forget(r, c);
-    ts_conn_end_tls(c, !c->broken && !c->aborts);
+    end_tls(c);
     if (c->counted)
         ts_census_leave(&r->census, &c->peer);
     ts_out_free(&c->out); /* before the number can be another file's */
@@ -154,7 +161,7 @@ void ts_reactor_close(struct ts_reactor *r, struct ts_turn *turn,
 {
     TS_ASSERT(c->owner == NULL);
     /* What still comes is dropped as it is. */
-    ts_conn_end_tls(c, !c->broken && !c->aborts);
+    end_tls(c);
     bool lingers = c->linger && !c->lent && !c->eof && !c->broken &&
                    !atomic_load(&r->stopping);
     /* close() says it as well, unless a child process has the descriptor, too. */

@@ -19,7 +19,9 @@ after each one the connection may be another's, or gone:
   after it has got the lock, so none is overlooked.
 - `c` becomes NULL (leave) under the lock, before the ts_conn can be another's.
 - c.readable is False only when the last look found both BIO and kernel empty, and True
-  again after each feed() by somebody else: edges are told once.
+  again after each feed() by a handler: edges are told once. A thread of the program that
+  feeds after its handler has returned may write that True beside the owner, who then looks
+  once more than he had to; False is only written by the owner, with the GIL.
 
 What may not live here: what an SSLSocket is for programs (_tls_socket.py), when a
 connection is looked at (_engine.pyx, csrc/course.c).
@@ -493,9 +495,11 @@ cdef class TLSConnection(Connection):
     (unwrap), it is a Connection."""
 
     cdef Session session(self):
-        if self.c != NULL and self.c.session != NULL:
-            return <Session>self.c.session
-        return None
+        """None where the octets are plain (unwrap), or the connection has ended."""
+        if self.c == NULL or self.c.tls == NULL:
+            return None
+        # Before its handshake only a verify_request(), or a handler's __init__, can be here.
+        return <Session>self.c.session if self.c.session != NULL else self.tls.begin(self.c)
 
     cdef int take_socket(self, Session session, sock) except -1:
         session.sock = None
@@ -640,8 +644,12 @@ cdef class TLSConnection(Connection):
 # ---- for the engine -------------------------------------------------------------
 
 cdef int fill(ts_conn *c) noexcept with gil:
-    cdef Session session = <Session>c.session
+    cdef Session session
     cdef Py_ssize_t got
+    if c.session == NULL:
+        c.broken = True
+        return 0
+    session = <Session>c.session
     try:
         got = session.pull()
         if got > 0:

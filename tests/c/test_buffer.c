@@ -531,8 +531,41 @@ static void test_out_gives_its_memory_back_when_idle(void)
     free(data);
 }
 
+/* However much is there already, in order, and not at all once it is broken. */
+static void test_out_adds_without_a_bound(void)
+{
+    enum { PIECE = 30000, ALL = 10 * PIECE };
+    struct ts_out out;
+    char *data = stream(ALL);
+    uint64_t at = 0;
+    size_t taken;
+    int s[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    ts_out_init(&out);
+    for (size_t n = 0; n < ALL; n += PIECE)
+        CHECK(ts_out_add(&out, data + n, PIECE) == (n == 0 ? TS_OUT_FIRST : TS_OUT_KEPT));
+    CHECK(ts_out_unsent(&out) == ALL);
+    while (at < ALL) {
+        CHECK(ts_out_flush(&out, s[0]) >= 0);
+        drain(s[1], &at);
+    }
+    CHECK(ts_out_add(&out, data, 0) == TS_OUT_FIRST);
+    close(s[1]);
+    CHECK(ts_out_write(&out, s[0], data, 1, true, &taken) == -EPIPE);
+    CHECK(ts_out_add(&out, data, 1) == -EPIPE && ts_out_untold(&out) == 0);
+    ts_out_free(&out);
+    /* More than can be said: the stream has ended, for nothing can follow. */
+    CHECK(ts_out_add(&out, data, (size_t)UINT32_MAX) == -ENOMEM);
+    CHECK(ts_out_add(&out, data, 1) == -ENOMEM && ts_out_unsent(&out) == 0);
+    ts_out_free(&out);
+    close(s[0]);
+    free(data);
+}
+
 int main(void)
 {
+    test_out_adds_without_a_bound();
     test_out_gives_its_memory_back_when_idle();
     test_in_keeps_what_it_holds();
     test_in_stays_where_there_is_room();
