@@ -16,6 +16,11 @@ import wsgiref.simple_server as _original
 from wsgiref.simple_server import (
     SimpleHandler, demo_app, server_version, software_version, sys_version)
 
+try:
+    from ssl import SSLSocket
+except ImportError:     # no connection is TLS then
+    SSLSocket = ()
+
 from turboserver import accelerated
 from turboserver.errors import BodyError
 from turboserver.http.server import _AUTHORITY, BaseHTTPRequestHandler, HTTPServer
@@ -153,13 +158,6 @@ def _handle(self):
         respond(self)
 
 
-def _is_tls(handler):
-    """Whether its connection is TLS. In the reactor lane its socket is not asked for: that would cost something."""
-    ssl = sys.modules.get("ssl")
-    return ssl is not None and any(isinstance(sock, ssl.SSLSocket) for sock in (
-        getattr(handler.server, "socket", None), vars(handler).get("request"), vars(handler).get("connection")))
-
-
 if accelerated:
     from turboserver._gateway import register_server_handler
     from turboserver._handlers import register_get_app
@@ -218,7 +216,8 @@ if accelerated:
             of up to 64 KiB, which is waited for."""
             environ = super().get_environ()
             environ["wsgi.input_terminated"] = True
-            if _is_tls(self):
+            # The connection's socket is not asked for where the engine has it: that would cost something.
+            if isinstance(getattr(self.server, "socket", None), SSLSocket) or isinstance(vars(self).get("connection"), SSLSocket):
                 environ.setdefault("HTTPS", "on")   # which makes wsgi.url_scheme
             found = _AUTHORITY.match(self.path)
             if found:
