@@ -217,7 +217,8 @@ if accelerated:
             environ = super().get_environ()
             environ["wsgi.input_terminated"] = True
             # The connection's socket is not asked for where the engine has it: that would cost something.
-            if isinstance(getattr(self.server, "socket", None), SSLSocket) or isinstance(vars(self).get("connection"), SSLSocket):
+            if isinstance(getattr(self.server, "socket", None), SSLSocket) or isinstance(
+                    vars(self).get("connection"), SSLSocket):
                 environ.setdefault("HTTPS", "on")   # which makes wsgi.url_scheme
             found = _AUTHORITY.match(self.path)
             if found:
