@@ -8,6 +8,7 @@ import contextlib
 import re
 import socket
 import ssl
+import time
 import zlib
 
 BODY = b"Hello, World!"
@@ -181,6 +182,20 @@ def checksum(port, keeps):
     exchange(port, head + sent, keeps, b"%08x" % zlib.crc32(sent))
 
 
+def closes(port, keeps):
+    """The application's answers are closed: Django and Flask end a request there, with what their extensions do then."""
+    until = time.monotonic() + SECONDS
+    asked = closed = 0
+    while closed < max(asked - 1, 1):  # the last one may be under way still
+        if asked >= TIMES and time.monotonic() > until:
+            raise RuntimeError(f"close() was called for {closed} of {asked} answers (PEP 3333)")
+        with Client(port) as client:
+            client.socket.sendall(GET)
+            closed = int(client.answer()[2])
+            asked += 1
+        time.sleep(0.02)
+
+
 def file(port, keeps):
     exchange(port, GET, keeps, FILE)
 
@@ -218,6 +233,7 @@ CHECKS = {
     "browser": browser,
     "pipelined": pipelined,
     "numbered": numbered,
+    "closes": closes,
     "closing": closing,
     "mixed": mixed,
     "post": post,

@@ -106,9 +106,10 @@ def sleeping(milliseconds: float, rate: float, p99: float) -> Scenario:
 def framework(name: str, title: str) -> Scenario:
     return Scenario(
         title=title,
-        text="wrk, 32 keep-alive connections",
+        text="wrk, 32 keep-alive connections; before, answers whose close() is called",
         app=name,
         check="get",
+        proof=("closes", "closes"),
         load=HELLO,
         servers=(*OWN_WSGI, "stock-wsgi", *WSGI_PEERS),
         quick=("turbo-wsgi", "bjoern"),

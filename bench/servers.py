@@ -33,7 +33,7 @@ NEW = 2.5
 
 HTTP = frozenset({"hello", "headers", "closing", "sleep", "mixed", "post", "download", "upload"})
 #: What only WSGI applications are there for.
-WSGI = HTTP | {"numbered", "checksum", "file", "flask", "django"}
+WSGI = HTTP | {"numbered", "checksum", "closes", "file", "flask", "django"}
 LOGGED = WSGI | {"logged"}
 #: What servers have of our environment, about as much as a service has: wsgiref's copy all of it for each request.
 VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "LD_LIBRARY_PATH")

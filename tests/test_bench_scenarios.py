@@ -87,6 +87,10 @@ def test_nginx_is_told_the_file_and_the_log(tmp_path):
     full = nginx.write(tmp_path, 8000, file="file.bin", log="access.log").read_text()
     assert "try_files /file.bin =404;" in full and f"access_log {tmp_path}/access.log combined;" in full
     assert "return 200" not in full and "sendfile on;" in full and f"root {tmp_path};" in full
+    files = nginx.write(tmp_path, 8000, static=True, cached=True, secure=True).read_text()
+    assert "location / {  }" in files and "open_file_cache max=" in files and "listen 127.0.0.1:8000 backlog=1024 ssl;" in files
+    assert f"ssl_certificate {nginx.PEM};" in files and nginx.PEM.exists()
+    assert "open_file_cache" not in plain and "ssl" not in plain
 
 
 def test_a_server_that_shall_log_must(tmp_path, monkeypatch):
@@ -231,6 +235,34 @@ def test_a_server_that_answers_the_first_of_a_batch_alone_is_told(playing, monke
     monkeypatch.setattr(checks, "SECONDS", 0.5)  # of a busy machine even the first may come too late
     with pytest.raises(RuntimeError, match="1[56] of 16 pipelined answers are wrong or missing: answer [12]: timed"):
         checks.numbered(playing(lambda head, body: the_path(head, body) if b"-0 " in head else b""), True)
+
+
+def test_answers_that_are_not_closed_are_told(playing, monkeypatch):
+    import checks
+    from apps import wsgi
+
+    monkeypatch.setattr(checks, "SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match=r"close\(\) was called for 0 of \d+ answers"):
+        checks.closes(playing(lambda head, body: answer(b"%08d" % 0)), True)
+    app = wsgi.application("closes")
+
+    def closing(head, body):
+        blocks = app({}, lambda status, headers: None)
+        octets = b"".join(blocks)
+        blocks.close()
+        return answer(octets)
+
+    checks.closes(playing(closing), True)
+
+
+def test_by_tls_the_same_is_asked(playing):
+    """A port that is said to be secure is spoken to by TLS, which one without it cannot answer."""
+    import checks
+
+    port = playing(lambda head, body: answer(checks.BODY))
+    checks.get(port, True)
+    with pytest.raises(OSError):
+        checks.get(checks.SecurePort(port), True)
 
 
 def test_bodies_are_judged_by_content(playing):

@@ -6,6 +6,7 @@ prints the port and serves. Servers with a command of their own take `wsgi:app`,
 from the variable BENCH_APP.
 """
 
+import gc
 import importlib
 import os
 import socket
@@ -23,6 +24,8 @@ FILE = "file.bin"
 
 def application(name, argument=None):
     """The application that the scenarios call `name`; `argument` as for handlers.py. KeyError if there is none."""
+    if os.environ.get("BENCH_NO_GC"):
+        gc.disable()
     if name in ("flask", "django"):
         return importlib.import_module(f"{name}_app").app
 
@@ -86,6 +89,25 @@ def application(name, argument=None):
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 
+    closed = []
+
+    class Closed:
+        """An answer of one block that notes its close()."""
+
+        def __init__(self, body):
+            self.body = body
+
+        def __iter__(self):
+            yield self.body
+
+        def close(self):
+            closed.append(self)
+
+    def closes(environ, start_response):
+        """The body says how many answers have been closed so far, as PEP 3333 wants each to be."""
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "8")])
+        return Closed(b"%08d" % len(closed))
+
     def file(environ, start_response):
         opened = open(FILE, "rb")
         octets = str(os.fstat(opened.fileno()).st_size)
@@ -110,6 +132,7 @@ def application(name, argument=None):
         "upload": upload,
         "checksum": checksum,
         "numbered": numbered,
+        "closes": closes,
         "file": file,
     }[name]
 
