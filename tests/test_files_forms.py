@@ -5,6 +5,7 @@ import io
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -215,6 +216,10 @@ def served(tmp_path):
             except Refused as error:
                 self.close_connection = True
                 self.answer(error.status, error.headers)
+                # Closed with octets that nobody has read, the connection would be reset, and the answer lost.
+                self.connection.shutdown(socket.SHUT_WR)
+                while self.rfile.read1(65536):
+                    pass
 
         def do_PUT(self):
             def put(fd):

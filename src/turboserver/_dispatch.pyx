@@ -30,7 +30,8 @@ from turboserver._native cimport *
 from turboserver._request cimport parse_plain, refuse_for
 from turboserver._request import refuse_body
 from turboserver._rules cimport rules_of
-from turboserver._tls cimport Session, TLSConnection, TLSServer, functions
+from turboserver._tls cimport Session, TLSServer, functions
+from turboserver._tls_connection cimport TLSConnection
 from turboserver.errors import BodyError
 
 

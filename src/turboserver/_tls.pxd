@@ -1,8 +1,13 @@
 """TLS in the reactor lane (see _tls.pyx)."""
 
 from cpython.pythread cimport PyThread_type_lock
-from turboserver._connection cimport Connection
 from turboserver._native cimport ts_conn, ts_tls
+
+
+cdef enum:
+    # What goes through a BIO at a time: it keeps the memory of the largest piece it had, as long
+    # as the connection lives, and the kernel takes smaller ones more slowly.
+    SEALED = 32768
 
 
 cdef class TLSServer:
@@ -54,15 +59,6 @@ cdef class Session:
     cdef int fail(self, error) except -1
     cdef int notify(self) except -1
     cdef int leave(self, ts_conn *c, bint notify) except -1
-
-
-cdef class TLSConnection(Connection):
-    cdef TLSServer tls
-    cdef Session last       # the one whose socket was handed out, be it ended (unwrap)
-
-    cdef Session session(self)
-    cdef int take_socket(self, Session session, sock) except -1
-    cdef Py_ssize_t left(self, char *into, Py_ssize_t n)
 
 
 cdef const ts_tls *functions()

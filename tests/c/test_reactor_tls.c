@@ -55,6 +55,7 @@ static int fake_fill(struct ts_conn *c)
 
         c->eof = got == 0;
         c->broken = got < 0 && got != -EAGAIN;
+        c->error = c->broken ? (int)-got : 0;
     }
     n = session->end - session->pos;
     if (n > 7)
