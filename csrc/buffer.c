@@ -142,28 +142,34 @@ static int flush_locked(struct ts_out *out, int fd, bool part)
     return out->error != 0 ? -out->error : send_locked(out, fd, "", 0, &none, part);
 }
 
-static int gather_locked(struct ts_out *out, const char *data, uint32_t len)
+/* Holding the lock: room for len octets behind those that are gathered. */
+static int make_room_locked(struct ts_out *out, uint32_t len)
 {
-    if (out->cap - out->end < len) {
-        uint32_t unsent = out->end - out->pos;
-        if (unsent + len > out->cap) {
-            uint32_t cap = out->cap > 0 ? out->cap : TS_OUT_FIRST_CAP;
-            while (cap < unsent + len)
-                cap *= 2;
-            char *grown = malloc(cap);
-            if (grown == NULL)
-                return -ENOMEM;
-            if (unsent > 0)
-                memcpy(grown, out->data + out->pos, unsent);
-            free(out->data);
-            out->data = grown;
-            out->cap = cap;
-        } else {
-            memmove(out->data, out->data + out->pos, unsent);
-        }
-        out->pos = 0;
-        out->end = unsent;
+    uint32_t unsent = out->end - out->pos;
+    if (unsent + len > out->cap) {
+        uint32_t cap = out->cap > 0 ? out->cap : TS_OUT_FIRST_CAP;
+        while (cap < unsent + len)
+            cap *= 2;
+        char *grown = malloc(cap);
+        if (grown == NULL)
+            return -ENOMEM;
+        if (unsent > 0)
+            memcpy(grown, out->data + out->pos, unsent);
+        free(out->data);
+        out->data = grown;
+        out->cap = cap;
+    } else {
+        memmove(out->data, out->data + out->pos, unsent);
     }
+    out->pos = 0;
+    out->end = unsent;
+    return 0;
+}
+
+static inline int gather_locked(struct ts_out *out, const char *data, uint32_t len)
+{
+    if (out->cap - out->end < len && make_room_locked(out, len) != 0)
+        return -ENOMEM;
     if (len > 0) /* data may be NULL until there is something to keep */
         memcpy(out->data + out->end, data, len);
     out->end += len;
