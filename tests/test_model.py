@@ -177,7 +177,8 @@ STOP = ["-DSTOP", "-DSENDS=1", "-DFINS=1", "-DT=1"]
         pytest.param(["-DCONNS=3", "-DSENDS=1", "-DFINS=1", "-DT=2"], id="reuse"),
         pytest.param(["-DSLOTS=2", "-DW=1", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="slots"),
         pytest.param(["-DONESHOT", *RUN], id="oneshot"),
-        pytest.param(STOP, id="stop"),
+        pytest.param(["-DSTOP", "-DSENDS=1", "-DFINS=0", "-DT=1"], id="stop"),
+        pytest.param(STOP, id="stop-long", marks=long_only),
         pytest.param(["-DSTOP", "-DSENDS=0", "-DFINS=0", "-DT=2"], id="stop-late"),
         pytest.param(["-DSTOP", "-DSENDS=1", "-DFINS=0", "-DT=2"], id="stop-late-long", marks=long_only),
         pytest.param(
