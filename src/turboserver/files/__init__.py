@@ -16,6 +16,7 @@
     upload.py, partials.py, forms.py    what is received, and where that waits until it is whole
     options.py      what of all that is wanted
     opening.py      from a target to what is open below the root
+    reading.py      GET and HEAD of http.server's SimpleHTTPRequestHandler; hooks.py says what a handler has of its own
     sending.py, receiving.py, handler.py    the handler, which calls all of these
 
 Pure Python. Sockets are serving.py's and adopting.py's of turboserver.deploy; handlers are those of the handler's three
