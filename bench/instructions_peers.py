@@ -13,7 +13,6 @@ application does at the end of a request (checks.closes()).
 """
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import checks
 from environment import ROOT
+from instructions import serving_instructions
 
 HERE = Path(__file__).resolve().parent
 PYTHON = ROOT / "build" / "bench" / "venv" / "bin" / "python"
@@ -54,7 +54,7 @@ def count(command: list[str]) -> float:
             process.wait()
             process.stdout.close()
         last = max(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
-        return int(re.search(r"^(?:summary|totals): (\d+)", last.read_text(), re.MULTILINE)[1]) / REQUESTS
+        return serving_instructions(last) / REQUESTS
 
 
 def client_of(port: int) -> checks.Client:

@@ -162,6 +162,7 @@ FILES: dict[str, Scenario] = {
 }
 
 TLS_SERVERS = ("turbo-tls", "turbo-tls-single", "stock-tls", "stock-tls-nodelay", "nginx-tls")
+TLS_BARS = (Bar("requests/s of turbo-tls / stock-tls", 3, ratio("turbo-tls", "stock-tls", "rate"), at_most=False),)
 #: The scenarios by TLS, all with the same certificate, on connections that are kept.
 TLS: dict[str, Scenario] = {
     "tls-hello": Scenario(
@@ -172,7 +173,7 @@ TLS: dict[str, Scenario] = {
         load=HELLO,
         servers=TLS_SERVERS,
         quick=("turbo-tls", "stock-tls"),
-        bars=(Bar("requests/s of turbo-tls / stock-tls", 3, ratio("turbo-tls", "stock-tls", "rate"), at_most=False),),
+        bars=TLS_BARS,
     ),
     "tls-1m": Scenario(
         title="TLS: a file of 1 MiB",
@@ -182,7 +183,7 @@ TLS: dict[str, Scenario] = {
         load=Load("wrk", "static", 4),
         servers=TLS_SERVERS,
         quick=("turbo-tls", "stock-tls"),
-        bars=(Bar("requests/s of turbo-tls / stock-tls", 3, ratio("turbo-tls", "stock-tls", "rate"), at_most=False),),
+        bars=TLS_BARS,
     ),
 }
 

@@ -1,5 +1,6 @@
 """SimpleHTTPRequestHandler as it is beyond the original's: what RFC 9110 says of files, and the way to them, in each lane."""
 import contextlib
+import errno
 import functools
 import gzip
 import io
@@ -11,6 +12,8 @@ from files_served import KINDS, PAST, InBlockingLane, Silent, ask, put, root  # 
 
 from support import Client, serving
 from turboserver import lanes
+from turboserver.files import opening
+from turboserver.files.beneath import open_beneath
 from turboserver.files.conditions import etag, format_date
 from turboserver.files.options import Options
 from turboserver.http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -115,6 +118,18 @@ def test_folders(serve, root):
     assert (answer.status, answer.get("Location")) == (301, "/sub/?a=b")
     assert b"in.txt" in ask(server, "/sub/").body and ask(server, "/a.txt/").status == 404
     assert b"Directory listing for" in ask(server, "/sub/").body
+
+
+def test_an_index_page_that_may_not_be_read(serve, monkeypatch):
+    """As the original: it is there, so nothing else is sent in its place."""
+    def refusing(root, names, *arguments, **options):
+        if names[-1:] == ("index.html",):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_beneath(root, names, *arguments, **options)
+
+    monkeypatch.setattr(opening, "open_beneath", refusing)
+    answer = ask(serve(), "/site/", then=False)
+    assert answer.status == 404 and b"File not found" in answer.body
 
 
 def test_a_folder_is_listed_by_what_was_opened(serve, root, monkeypatch):

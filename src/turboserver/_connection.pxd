@@ -59,6 +59,8 @@ cdef class Connection(Channel):
     cdef bint head_seen             # _headers_buffer exists, for who asks
 
     cdef int flush_gathered(self, bint part) except -1
+    cdef object make_socket(self)
+    cdef int take_socket(self, sock) except -1
     cdef int make_room(self) except -1
     cdef int attach(self, object handler) except -1
     cdef int begin(self) except -1

@@ -342,15 +342,21 @@ cdef class Connection(Channel):
                 pass  # whoever writes next meets it
             if self.sock is not None or self.c == NULL:
                 return self.socket()    # another thread was here while this one waited
-            listener = self.server.socket
-            self.sock = Socket(listener.family, listener.type, listener.proto,
-                               fileno=self.c.fd)
-            self.sock._io_refs += 1     # rfile and wfile: close() waits for them
-            self.c.lent = True
-            if self.timeout_ns >= 0:
-                self.sock.settimeout(self.timeout_ns / 1e9)
+            self.take_socket(self.make_socket())
         self.c.through = True
         return self.sock
+
+    cdef object make_socket(self):
+        listener = self.server.socket
+        return Socket(listener.family, listener.type, listener.proto, fileno=self.c.fd)
+
+    cdef int take_socket(self, sock) except -1:
+        self.sock = sock
+        sock._io_refs += 1      # rfile and wfile: close() waits for them
+        self.c.lent = True
+        if self.timeout_ns >= 0:
+            sock.settimeout(self.timeout_ns / 1e9)
+        return 0
 
     # ---- the request ------------------------------------------------------
 

@@ -128,7 +128,7 @@ cdef class Dispatcher:
         conn.timeout_ns = self.info.timeout_ns
         conn.parked = True
         if c.session != NULL and (<Session>c.session).sock is not None:
-            (<TLSConnection>conn).take_socket(<Session>c.session, (<Session>c.session).sock)
+            (<TLSConnection>conn).take_socket_of(<Session>c.session)
         Py_INCREF(conn)     # the ts_conn's
         c.owner = <void *>conn
         return conn

@@ -9,5 +9,6 @@ cdef class TLSConnection(Connection):
     cdef Session last       # the one whose socket was handed out, be it ended (unwrap)
 
     cdef Session session(self)
-    cdef int take_socket(self, Session session, sock) except -1
+    cdef int take_socket_of(self, Session session) except -1
+    cdef Py_ssize_t pull(self, Session session) except -2
     cdef Py_ssize_t left(self, char *into, Py_ssize_t n)

@@ -35,30 +35,33 @@ cdef class TLSConnection(Connection):
         # Before its handshake only a verify_request(), or a handler's __init__, can be here.
         return <Session>self.c.session if self.c.session != NULL else self.tls.begin(self.c)
 
-    cdef int take_socket(self, Session session, sock) except -1:
-        session.sock = None
+    cdef int take_socket_of(self, Session session) except -1:
+        """The one that was made for a callback, during the handshake."""
+        sock, session.sock = session.sock, None
         self.last = session
-        self.sock = sock
-        sock._io_refs += 1      # rfile and wfile: close() waits for them
-        self.c.lent = True
-        if self.timeout_ns >= 0:
-            sock.settimeout(self.timeout_ns / 1e9)
-        return 0
+        return self.take_socket(sock)
 
-    cdef object socket(self):
-        if self.sock is None:
-            if self.c == NULL:
-                raise self.lacks("connection")
-            try:
-                self.flush()
-            except OSError:
-                pass    # whoever writes next meets it
-            if self.sock is not None or self.c == NULL:
-                return self.socket()    # another thread was here while this one waited
-            sock = socket_of(self.c, self.tls)
-            self.take_socket(self.session(), sock)
-        self.c.through = True
-        return self.sock
+    cdef object make_socket(self):
+        sock = socket_of(self.c, self.tls)
+        self.last = self.session()
+        return sock
+
+    cdef Py_ssize_t pull(self, Session session) except -2:
+        """Session.pull(), but it waits for the peer: 0 at the end, -1 if it would have to wait and may not."""
+        cdef Py_ssize_t got
+        while True:
+            if self.c.eof:
+                return 0
+            self.handle()
+            got = session.pull()
+            if self.buffer == NULL or self.parked:
+                raise ValueError("I/O operation on closed file.")
+            if got == 0:
+                self.c.eof = True
+            if got >= 0:
+                return got
+            if not self.wait_readable():
+                return -1
 
     cdef Py_ssize_t refill(self) except -2:
         cdef ts_conn *c = self.c
@@ -73,22 +76,11 @@ cdef class TLSConnection(Connection):
             c.input.end += <uint32_t>got
             return got
         self.make_room()
-        while True:
-            if c.eof:
-                return 0
-            self.handle()
-            got = session.pull()
-            if self.buffer == NULL or self.parked:
-                raise ValueError("I/O operation on closed file.")
-            if got == 0:
-                c.eof = True
-                return 0
-            if got > 0:
-                session.pour(c)
-                c.input_clock.moved += got
-                return got
-            if not self.wait_readable():
-                return -1
+        got = self.pull(session)
+        if got > 0:
+            session.pour(c)
+            c.input_clock.moved += got
+        return got
 
     cdef Py_ssize_t receive(self, char *into, Py_ssize_t n) except -2:
         cdef Session session = self.session()
@@ -97,22 +89,11 @@ cdef class TLSConnection(Connection):
             if self.last is None or not self.last.left:
                 return Connection.receive(self, into, n)
             return self.left(into, n)
-        while True:
-            if self.c.eof:
-                return 0
-            self.handle()
-            got = session.pull()
-            if self.buffer == NULL or self.parked:
-                raise ValueError("I/O operation on closed file.")
-            if got == 0:
-                self.c.eof = True
-                return 0
-            if got > 0:
-                got = session.into(into, n)
-                self.c.input_clock.moved += got
-                return got
-            if not self.wait_readable():
-                return -1
+        got = self.pull(session)
+        if got > 0:
+            got = session.into(into, n)
+            self.c.input_clock.moved += got
+        return got
 
     cdef Py_ssize_t left(self, char *into, Py_ssize_t n):
         cdef bytes octets = self.last.behind(n)

@@ -23,12 +23,12 @@ from ..errors import BodyError
 from ..http.server import SimpleHTTPRequestHandler, header_names
 from .beneath import Refused
 from .folder import Query
-from .hooks import more, overridden
+from .hooks import index_pages, more, overridden
 from .opening import Target, open_root, open_target
 from .options import Options
 from .partials import sweep_at_times
 from .receiving import METHODS, receive_file, receive_form, upload_fields
-from .sending import LISTS, YIELDING, common_fields, send_empty, send_file, send_folder
+from .sending import LISTS, YIELDING, common_fields, send_as_original, send_empty, send_file, send_folder
 
 __all__ = ["FileHandler", "handler_class"]
 
@@ -111,7 +111,7 @@ class FileHandler(SimpleHTTPRequestHandler):
         root = self._turbo_root()
         found = upload_fields(self, root, target, owner) if options.upload and self.command == "HEAD" else ()
         try:
-            opened = open_target(root, target, index_pages=getattr(self, "index_pages", ("index.html", "index.htm")),
+            opened = open_target(root, target, index_pages=index_pages(self),
                                  outside=options.outside, spa=options.spa)
         except Refused:
             if not found:
@@ -208,19 +208,11 @@ class FileHandler(SimpleHTTPRequestHandler):
             listed = self.list_directory(path)
         except UnicodeEncodeError:      # of the target, which stands in it
             raise Refused(400, "the target cannot be shown") from None
-        self._turbo_finish_as_original(listed)
+        send_as_original(self, listed)
 
     def _turbo_read_as_original(self):
         self._turbo_fields = common_fields(self.turbo_files)
-        self._turbo_finish_as_original(self.send_head())
-
-    def _turbo_finish_as_original(self, file):
-        if file:
-            try:
-                if self.command != "HEAD":
-                    self.copyfile(file, self.wfile)
-            finally:
-                file.close()
+        send_as_original(self, self.send_head())
 
     def _turbo_refuse(self, refused):
         self._turbo_fields = refused.headers

@@ -5,7 +5,7 @@ Any thread. What may not live here: what becomes of them.
 
 from ..http import server
 
-__all__ = ["copies", "guess", "more", "overridden", "types"]
+__all__ = ["copies", "guess", "index_pages", "more", "overridden", "types"]
 
 
 def overridden(handler, name):
@@ -21,6 +21,11 @@ def copies(handler):
 def guess(handler):
     """guess_type() if it is somebody's own, else None."""
     return handler.guess_type if overridden(handler, "guess_type") else None
+
+
+def index_pages(handler):
+    """Names of files that stand for their folder: an attribute from Python 3.12 on."""
+    return getattr(handler, "index_pages", ("index.html", "index.htm"))
 
 
 def types(handler):

@@ -21,7 +21,7 @@ from ..http.server import _AUTHORITY
 from . import names, partials
 from .beneath import Refused, open_beneath, resolve, status_of
 
-__all__ = ["Opened", "Root", "Target", "open_any", "open_folder", "open_root", "open_target",
+__all__ = ["Opened", "Root", "Target", "open_any", "open_folder", "open_index", "open_root", "open_target",
            "root_at"]
 
 _MAX_ROOTS = 64         # directories whose descriptors are kept: a server has one, some tests many
@@ -156,20 +156,17 @@ def open_root(directory):
         raise refusal(error) from error
 
 
-def open_any(root, found_names, outside=False):
+def open_any(root, found_names, outside=False, flags=os.O_RDONLY):
     """The Opened file or folder of these names. Raises Refused."""
     try:
-        return Opened(open_beneath(root.fd, found_names, allow_outside=outside), found_names)
+        return Opened(open_beneath(root.fd, found_names, flags, allow_outside=outside), found_names)
     except OSError as error:
         raise refusal(error) from error
 
 
 def open_folder(root, found_names, outside=False):
     """The Opened folder of these names. Raises Refused."""
-    try:
-        return Opened(open_beneath(root.fd, found_names, _FOLDER, allow_outside=outside), found_names)
-    except OSError as error:
-        raise refusal(error) from error
+    return open_any(root, found_names, outside, _FOLDER)
 
 
 def open_target(root, target, *, index_pages, outside=False, spa=False):
@@ -180,27 +177,34 @@ def open_target(root, target, *, index_pages, outside=False, spa=False):
     not there and has no extension is /index.html. Raises Refused.
     """
     try:
-        flags = _FOLDER if target.folder else os.O_RDONLY
-        opened = Opened(open_beneath(root.fd, target.names, flags, allow_outside=outside), target.names)
-    except OSError as error:
-        refused = refusal(error)
+        opened = open_any(root, target.names, outside, _FOLDER if target.folder else os.O_RDONLY)
+    except Refused as refused:
         if refused.status == 404 and spa and target.names and not os.path.splitext(target.names[-1])[1]:
             page = _open_page(root, ("index.html",), outside)
             if page is not None:
                 return page
-        raise refused from error
+        raise
     if not opened.is_folder or not target.is_canonical:
         return opened
     try:
-        for name in index_pages:
-            page = _open_page(root, (*target.names, name), outside)
-            if page is not None:
-                opened.close()
-                return page
+        page = open_index(root, target.names, index_pages, outside)
     except BaseException:
         opened.close()
         raise
-    return opened
+    if page is None:
+        return opened
+    opened.close()
+    return page
+
+
+def open_index(root, folder_names, index_pages, outside=False):
+    """The Opened file that stands for this folder: the first of `index_pages` that is there; None if none is. Raises
+    Refused if it is there and may not be read."""
+    for name in index_pages:
+        page = _open_page(root, (*folder_names, name), outside)
+        if page is not None:
+            return page
+    return None
 
 
 def _open_page(root, page_names, outside):

@@ -12,11 +12,12 @@ The handler's thread. What may not live here: what http.server has not (handler.
 from urllib.parse import urlsplit
 
 from .beneath import Refused
-from .hooks import overridden
-from .opening import open_any, open_file, open_root
-from .sending import send_empty, send_file
+from .hooks import index_pages, overridden
+from .opening import open_any, open_index, open_root
+from .sending import send_as_original, send_empty, send_file
 
 __all__ = ["answer"]
+
 
 def answer(handler, original):
     """Answer GET or HEAD. original: what does it without us, called without arguments."""
@@ -62,20 +63,13 @@ def _answer_with(handler, root, opened, path, parts):
     if not parts.path.endswith("/"):
         send_empty(handler, 301, (("Location", parts._replace(path=parts.path + "/").geturl()),))
         return
-    for name in getattr(handler, "index_pages", ("index.html", "index.htm")):
-        page = open_file(root, (*opened.names, name), handler.turbo_files.outside)
-        if page is not None:
-            with page:
-                if not page.is_folder:
-                    send_file(handler, root, page)
-                    return
-    listed = handler.list_directory(path if overridden(handler, "list_directory") else opened.path_or(path))
-    if listed:
-        try:
-            if handler.command != "HEAD":
-                handler.copyfile(listed, handler.wfile)
-        finally:
-            listed.close()
+    page = open_index(root, opened.names, index_pages(handler), handler.turbo_files.outside)
+    if page is not None:
+        with page:
+            send_file(handler, root, page)
+        return
+    send_as_original(handler, handler.list_directory(
+        path if overridden(handler, "list_directory") else opened.path_or(path)))
 
 
 def _refuse(handler, refused):

@@ -30,7 +30,7 @@ else:
     def remember(*arguments, **options):
         """There is nobody to whom it would be of use."""
 
-__all__ = ["LISTS", "common_fields", "send_empty", "send_fields", "send_file", "send_folder", "send_piece"]
+__all__ = ["LISTS", "common_fields", "send_as_original", "send_empty", "send_fields", "send_file", "send_folder", "send_piece"]
 
 PIECE = 256 * 1024      # octets read at once: memory of a handler whose client is slow
 
@@ -78,6 +78,17 @@ def send_fields(handler, fields):
     for name, value in beside:
         if name.lower() not in sent - LISTS:
             handler.send_header(name, value)
+
+
+def send_as_original(handler, file):
+    """What the original's do_GET and do_HEAD do with what send_head() or list_directory() has returned: the rest of a
+    file object, which is closed, or None."""
+    if file:
+        try:
+            if handler.command != "HEAD":
+                handler.copyfile(file, handler.wfile)
+        finally:
+            file.close()
 
 
 def send_empty(handler, status, fields=()):
