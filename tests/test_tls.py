@@ -9,21 +9,11 @@ import time
 import pytest
 
 from support import DEADLINE, Client, connect, load_backend, respond, serving, wait_until
-from tls_clients import GET, PEM, Octets, client_context, handler_class, https_server, tls_client
+from tls_clients import (  # noqa: F401: fixtures
+    GET, PEM, VERSIONS, Octets, client_context, handler_class, https_server, server_class, tls_client, version,
+)
 from turboserver import lanes
 from turboserver.errors import BodyError
-
-VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-
-
-@pytest.fixture(params=("HTTPSServer", "ThreadingHTTPSServer"))
-def server_class(request):
-    return request.param
-
-
-@pytest.fixture(params=VERSIONS, ids=("1.2", "1.3"))
-def version(request):
-    return request.param
 
 
 @pytest.fixture

@@ -7,19 +7,9 @@ import time
 import pytest
 
 from support import DEADLINE, respond, serving, wait_until
-from tls_clients import GET, PEM, Octets, certificate, client_context, handler_class, https_server, tls_client
-
-VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-
-
-@pytest.fixture(params=("HTTPSServer", "ThreadingHTTPSServer"))
-def server_class(request):
-    return request.param
-
-
-@pytest.fixture(params=VERSIONS, ids=("1.2", "1.3"))
-def version(request):
-    return request.param
+from tls_clients import (  # noqa: F401: fixtures
+    GET, PEM, VERSIONS, Octets, certificate, client_context, handler_class, https_server, server_class, tls_client, version,
+)
 
 
 def own_name(self):

@@ -15,14 +15,11 @@ import weakref
 import pytest
 
 from support import DEADLINE, connect, load_backend, respond, serving, wait_until
-from tls_clients import GET, PEM, Octets, client_context, handler_class, https_server, tls_client
+from tls_clients import (  # noqa: F401: fixtures
+    GET, PEM, Octets, client_context, handler_class, https_server, server_class, tls_client,
+)
 
 CLIENT_HELLO = b"\x16\x03\x01"
-
-
-@pytest.fixture(params=("HTTPSServer", "ThreadingHTTPSServer"))
-def server_class(request):
-    return request.param
 
 
 @contextlib.contextmanager

@@ -6,10 +6,23 @@ import datetime
 import os
 import ssl
 
+import pytest
+
 from support import Client, connect, load_backend, respond
 
 PEM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "localhost.pem")
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+
+@pytest.fixture(params=("HTTPSServer", "ThreadingHTTPSServer"))
+def server_class(request):
+    return request.param
+
+
+@pytest.fixture(params=VERSIONS, ids=("1.2", "1.3"))
+def version(request):
+    return request.param
 
 
 def client_context(version=None, cafile=PEM):
