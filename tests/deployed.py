@@ -119,8 +119,13 @@ class Deployed:
         wait_until(refused, "the end of listening")
 
     def close(self):
+        """Nobody of it is left, stopped workers neither: they would keep its stderr open, and the reader waiting."""
         if self.process.poll() is None:
+            started = children(self.process.pid) if os.path.isdir("/proc/self") else ()
             self.process.kill()
+            for pid in started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)
         self.process.stderr.close()
@@ -177,17 +182,29 @@ def pids(server, least):
     return found
 
 
+def state(pid):
+    """Its letter in /proc ("R", "S", "T", "Z" and others); None if there is no such process, or no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
 def gone(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    # A child of a master that died is somebody else's to bury.
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
+    return state(pid) == "Z"    # a child of a master that died is somebody else's to bury
+
+
+def stop_here(pids):
+    """SIGSTOP for all of them; returns when they have stopped, so that no connection wakes one of them any more."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids:
+        wait_until(lambda pid=pid: state(pid) == "T", "a stopped worker")
 
 
 def children(pid):

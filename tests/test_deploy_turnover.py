@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from deployed import APPLICATION, Load, children, deployed, gone, pids, under_way
+from deployed import APPLICATION, Load, children, deployed, gone, pids, stop_here, under_way
 from support import wait_until
 from turboserver.deploy.serve import _Counted
 
@@ -133,8 +133,7 @@ def test_the_one_that_is_too_many_answers_what_is_under_way(folder):
         server.send(signal.SIGTTIN)
         third, = workers(server, 3) - first
         pids(server, 3)
-        for pid in first:       # so that the request is the third one's
-            os.kill(pid, signal.SIGSTOP)
+        stop_here(first)        # so that the request is the third one's
         with under_way(server, folder):
             server.send(signal.SIGTTOU)
             wait_until(lambda: server.said("turboserver: 2 workers"))
