@@ -9,7 +9,9 @@ costs, and what belongs to no request, falls out of the difference:
     instructions a request = median over the rounds of (many's count - few's count) / (many - few)
 
 The engine's monitor thread is left out, because it ticks by the clock; so is the garbage collector, which is off. What
-is left scatters by less than 1 %; the gate is at 5 %.
+is left scatters by less than 1 % on a machine that does nothing else; the gate is at 5 %. A machine that is busy adds
+wake-ups and hand-overs between threads (7 % were seen), and never takes any away: a figure above the gate is counted
+again, twice at most, and the least of them counts. What has become dearer is so each time.
 
 The figures to hold stand in instructions.json, by Python version and machine. They are of one build of Python and of
 the extensions: most instructions are the interpreter's own, and between two builds of one version (profile-guided
@@ -44,6 +46,7 @@ SERVERS = HERE / "instructions_servers.py"
 
 TOLERANCE = 0.05
 ROUNDS = 5
+AGAIN = 2  # times that a figure above the gate is counted once more
 FEW, MANY, WARM_UP = 8, 48, 40  # exchanges
 PAUSE = 0.001  # seconds after each answer: the server shall be waiting again, as it would be for a client that thinks
 DEADLINE = 60  # seconds for anything that should happen
@@ -292,6 +295,17 @@ def count_all(names):
     return counted
 
 
+def count_again(counted, committed, count=count):
+    """The least of up to AGAIN further counts takes the place of each figure of `counted` that is above the gate."""
+    for row in compare(counted, committed):
+        for _ in range(AGAIN if row.verdict == "more" else 0):
+            now = round(count(row.name))
+            print(f"{row.name:16}{now:>10,}, counted again: {counted[row.name]:,} is above the gate", flush=True)
+            counted[row.name] = min(counted[row.name], now)
+            if compare({row.name: counted[row.name]}, committed)[0].verdict != "more":
+                break
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     group = parser.add_mutually_exclusive_group()
@@ -310,6 +324,8 @@ def main():
 
     try:
         counted = count_all(options.only or list(CASES))
+        if not options.update:
+            count_again(counted, committed["instructions"])
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

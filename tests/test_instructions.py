@@ -51,6 +51,18 @@ def test_verdict(gate, now, verdict, shut):
     assert f"{now:,}" in gate.table(rows)
 
 
+@pytest.mark.parametrize(
+    ("again", "kept", "asked"),
+    [([10_100], 10_100, 1), ([10_700, 10_300], 10_300, 2), ([10_600, 10_800], 10_600, 2), ([10_900, 10_700], 10_700, 2)],
+)
+def test_the_least_of_three_counts_where_one_is_above(gate, again, kept, asked):
+    answers = iter(again)
+    named = []
+    counted = {"single": 10_750, "threading": 10_400}
+    gate.count_again(counted, {"single": 10_000, "threading": 10_000}, lambda name: named.append(name) or next(answers))
+    assert counted == {"single": kept, "threading": 10_400} and named == ["single"] * asked
+
+
 def test_a_case_without_a_figure_fails(gate):
     rows = gate.compare({"single": 10_000}, {})
     assert rows[0].verdict == "new" and gate.failed(rows)
