@@ -9,6 +9,7 @@
 #              and the tests of their own (needs PyPI)
 # make browser  the folder page in Chromium (needs PyPI and chromium); pictures of it are in
 #              build/browser then
+# make docs    builds docs/ into build/docs, warnings being errors (needs PyPI)
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make model   checks the models of the leader hand-over and of who owns a connection
 #              (needs spin)
@@ -38,7 +39,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks browser sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser docs sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -66,6 +67,11 @@ browser: $(VENV)/.built $(VENV)/.tools-test $(VENV)/.tools-browser
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  echo 'make browser needs Chromium:  apt install chromium' >&2; exit 1; }
 	@$(PY) -m pytest $(PYTEST_ARGS) tests/browser
+
+docs: $(VENV)/.built build/docs-env/.ready
+	@build/docs-env/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
+	  --builder html --doctree-dir build/docs-trees docs build/docs
+	@echo 'turboserver: build/docs/index.html'
 
 bench:
 	@$(PYTHON) bench/run.py $(BENCH_ARGS)
@@ -165,6 +171,15 @@ build/frameworks/.ready: $(VENV)/.tools tests/frameworks/requirements.txt
 	@$(PYTHON) -m venv --without-pip build/frameworks
 	@$(PIP) --python build/frameworks install --no-compile --only-binary :all: \
 	  --requirement tests/frameworks/requirements.txt
+	@touch $@
+
+# The reference is read from src/, so this too is for the Python that $(VENV) is for.
+build/docs-env/.ready: $(VENV)/.tools pyproject.toml
+	@echo 'turboserver: setting up build/docs-env'
+	@rm -rf build/docs-env
+	@$(PYTHON) -m venv build/docs-env
+	@build/docs-env/bin/python -m pip --disable-pip-version-check --quiet install \
+	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"])')
 	@touch $@
 
 # The frameworks' own tests are in their source archives alone.
