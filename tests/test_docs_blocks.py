@@ -11,7 +11,6 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = sorted(name.removesuffix(".py") for name in os.listdir(os.path.join(HERE, "docs")) if name.startswith("page_"))
-pytest.register_assert_rewrite("docs.blocks", "docs.stage", "docs.checks", *(f"docs.{name}" for name in MODULES))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 

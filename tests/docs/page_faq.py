@@ -2,7 +2,6 @@
 from support import fetch
 
 from .checks import Checks
-from .stage import need
 
 faq = Checks("docs/faq.md")
 tune = Checks("docs/tune.md")
@@ -17,6 +16,7 @@ def busy(stage):
 
 OTHER = '''
 import socketserver
+socketserver.TCPServer.allow_reuse_address = True
 with socketserver.TCPServer(("127.0.0.1", 8000), socketserver.BaseRequestHandler) as server:
     server.serve_forever()
 '''
@@ -35,7 +35,6 @@ def asgi(stage):
 
 @faq("strict")
 def strict(stage):
-    need("nc")
     stage.start("turboserver -b 127.0.0.1:8000")
     stage.transcript()
 

@@ -26,7 +26,7 @@ _ports = re.compile(rf"(?<![0-9.])(?:{'|'.join(PORTS)})(?![0-9])")
 
 #: Where a test is skipped for want of a program, by its name: how Debian has it.
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "apache2": "apache2-bin", "systemd-analyze": "systemd",
-            "systemd-socket-activate": "systemd", "curl": "curl", "nc": "netcat-openbsd", "bash": "bash"}
+            "systemd-socket-activate": "systemd", "curl": "curl", "bash": "bash"}
 
 _SYSTEM = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 #: Settings of the one who runs the tests that are not the documents'.
