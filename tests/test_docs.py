@@ -21,7 +21,6 @@ from docs import blocks  # noqa: E402
 
 ROOT = blocks.ROOT
 LINKED = [*blocks.pages(), "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md"]
-DOCS_ENV = os.path.join(ROOT, "build", "docs-env")
 
 
 # ---- docs/tune.md beside the code -----------------------------------------------------
@@ -179,9 +178,9 @@ def test_figures_are_those_of_their_run():
 @pytest.mark.limit(300)
 def test_pages_are_built(tmp_path):
     """Sphinx finds nothing to warn of."""
-    python = os.path.join(DOCS_ENV, "bin", "python")
+    python = os.path.join(blocks.DOCS_ENV, "bin", "python")
     version = "python%d.%d" % sys.version_info[:2]
-    if not os.path.exists(os.path.join(DOCS_ENV, "lib", version)):
+    if not os.path.exists(os.path.join(blocks.DOCS_ENV, "lib", version)):
         pytest.skip("build/docs-env is not there, or for another Python (make docs)")
     done = subprocess.run(
         [python, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", str(tmp_path / "trees"),

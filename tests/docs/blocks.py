@@ -13,6 +13,8 @@ import os
 from markdown_it import MarkdownIt
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+#: Where `make docs` has its environment.
+DOCS_ENV = os.path.join(ROOT, "build", "docs-env")
 
 #: Written by a program (`make field`): what stands there are results.
 _MADE = ("docs/field.md",)

@@ -6,14 +6,14 @@ What may not live here: anything that is served.
 import datetime
 import ipaddress
 
-import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 _DAY = datetime.timedelta(days=1)
 
 
 def _signed(subject, public, issuer, key, extensions):
-    x509 = pytest.importorskip("cryptography.x509", reason="cryptography makes the certificates")
-    hashes = pytest.importorskip("cryptography.hazmat.primitives.hashes")
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
                .serial_number(x509.random_serial_number()).not_valid_before(now - _DAY).not_valid_after(now + _DAY))
@@ -23,18 +23,15 @@ def _signed(subject, public, issuer, key, extensions):
 
 
 def _name(text):
-    x509 = pytest.importorskip("cryptography.x509", reason="cryptography makes the certificates")
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
 
 def _key():
-    ec = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ec", reason="cryptography makes the certificates")
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def authority(path):
     """(certificate, key) of an authority, whose certificate is at `path` then."""
-    x509 = pytest.importorskip("cryptography.x509", reason="cryptography makes the certificates")
     key = _key()
     usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
                           key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
@@ -48,7 +45,6 @@ def authority(path):
 
 def certificate(issuer, name):
     """(certificate, key) for a name, and for 127.0.0.1, signed by an authority."""
-    x509 = pytest.importorskip("cryptography.x509", reason="cryptography makes the certificates")
     made, issuer_key = issuer
     key = _key()
     names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -58,13 +54,11 @@ def certificate(issuer, name):
 
 
 def _pem(made):
-    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
     return made.public_bytes(serialization.Encoding.PEM)
 
 
 def write_pair(folder, name, pair):
     """NAME.pem and NAME.key in a folder."""
-    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
     made, key = pair
     (folder / f"{name}.pem").write_bytes(_pem(made))
     (folder / f"{name}.key").write_bytes(key.private_bytes(

@@ -16,7 +16,7 @@ import tomllib
 from packaging.requirements import Requirement
 
 from .blocks import ROOT, blocks, pages
-from .stage import commands, need
+from .stage import need
 
 #: page -> {name of a block: its check}
 _OF_PAGES = {}
@@ -161,4 +161,4 @@ def run_transcript(stage):
     stage.transcript()
 
 
-__all__ = ["APPLICATION", "Checks", "check_of", "commands", "lines", "run_transcript", "without_block"]
+__all__ = ["APPLICATION", "Checks", "check_line", "check_of", "lines", "run_transcript", "without_block"]

@@ -12,15 +12,12 @@ import pytest
 
 from support import connect, wait_until
 
-from .blocks import ROOT
+from .blocks import DOCS_ENV
 from .certificates import authority, certificate, write_pair
 from .checks import APPLICATION, Checks, check_line, lines
 from .stage import need
 
 checks = Checks("docs/deploy.md")
-
-#: Where `make docs` has its environment.
-DOCS_ENV = os.path.join(ROOT, "build", "docs-env")
 
 
 def docs_tool(name):

@@ -18,7 +18,7 @@ import time
 
 from support import DEADLINE, connect
 
-from .blocks import blocks
+from .blocks import ROOT, blocks
 
 #: Ports that documents name. Each is another, free one in a test.
 PORTS = ("8000", "8080", "8443", "9000")
@@ -97,9 +97,8 @@ class Stage:
 
     def environment(self):
         environment = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
-        source = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "src")
         environment.update(PATH=f"{self._bin()}{os.pathsep}{_SYSTEM}", PYTHONDONTWRITEBYTECODE="1", BROWSER="true",
-                           PYTHONPATH=source, COLUMNS="200")
+                           PYTHONPATH=os.path.join(ROOT, "src"), COLUMNS="200")
         return environment
 
     def _bin(self):
