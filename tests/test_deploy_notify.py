@@ -1,22 +1,18 @@
-"""What a service manager hears of `turboserver wsgi` (sd_notify(3)), and the unit that README.md shows."""
+"""What a service manager hears of `turboserver wsgi` (sd_notify(3)), and the unit of docs/deploy.md that starts it."""
 import contextlib
 import importlib.util
 import os
-import re
 import shlex
-import shutil
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
 from deployed import APPLICATION, deployed, under_way
+from docs.blocks import blocks
 from support import DEADLINE
 from turboserver.deploy.notify import Notifier
-
-README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
 
 
 @pytest.fixture
@@ -153,19 +149,19 @@ def test_reloading_where_files_are_watched(folder, listening):
         assert server.stop() == 0
 
 
-# ---------------------------------------------------------------- README.md
+# ---------------------------------------------------------------- docs/deploy.md
 
 def unit():
-    """The unit that is shown: a list of lines."""
-    with open(README, encoding="utf-8") as file:
-        return re.search(r"```ini\n(.*?)```", file.read(), re.DOTALL)[1].splitlines()
+    """The unit that is shown for a proxy on the same machine: a list of lines."""
+    block = next(block for block in blocks("docs/deploy.md") if block.name == "behind.service")
+    return block.text.splitlines()
 
 
 def setting(name):
     return next(line.partition("=")[2] for line in unit() if line.startswith(name + "="))
 
 
-def test_the_unit_of_the_readme(folder, tmp_path, listening):
+def test_the_unit_of_the_documents(folder, tmp_path, listening):
     """What it starts becomes ready, reloads by its signal, and ends by SIGTERM."""
     assert setting("Type") == "notify" and setting("ExecReload").endswith(f"kill -{signal.SIGHUP.name[3:]} $MAINPID")
     program, command, target, *arguments = shlex.split(setting("ExecStart"))
@@ -179,16 +175,3 @@ def test_the_unit_of_the_readme(folder, tmp_path, listening):
         assert listening.hear()["READY"] == "1"
         assert server.ready().get("/version") == "one"
         assert server.stop() == 0
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
-def test_systemd_has_nothing_to_say_about_it(tmp_path):
-    (tmp_path / "turboserver").write_text("#!/bin/sh\n")
-    (tmp_path / "turboserver").chmod(0o755)
-    path = tmp_path / "app.service"
-    program = shlex.split(setting("ExecStart"))[0]
-    path.write_text("\n".join(unit()).replace(program, str(tmp_path / "turboserver"))
-                    .replace(setting("WorkingDirectory"), str(tmp_path)))
-    ended = subprocess.run(["systemd-analyze", "verify", "--man=no", str(path)], stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, timeout=60)
-    assert "app.service" not in ended.stdout and ended.returncode == 0, ended.stdout

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import turboserver
+from docs.blocks import text_of
 from file_server import LOCAL, PEM, file_server, get
 from support import DEADLINE, wait_until
 from turboserver import cli
@@ -146,10 +147,8 @@ def test_help_and_version(capsys):
     assert (caught.value.code, capsys.readouterr().out) == (0, f"turboserver {turboserver.__version__}\n")
 
 
-def test_the_readme_has_each_option():
-    readme = os.path.join(os.path.dirname(os.path.dirname(PEM)), os.pardir, "README.md")
-    with open(readme, encoding="utf-8") as file:
-        text = file.read().partition("## Serve a folder")[2].partition("\n## ")[0]
+def test_the_documents_have_each_option():
+    text = text_of("docs/folder.md")
     for action in arguments.parser()._actions:
         if action.dest not in ("help", "version", "directory"):
             assert f"`{action.option_strings[-1]}" in text or f"/{action.option_strings[-1]}`" in text, action.dest

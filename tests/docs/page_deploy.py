@@ -36,15 +36,18 @@ def package(stage, below=""):
 
 # ---- systemd ------------------------------------------------------------------------
 
-def units(stage):
-    """Both units as files, with /srv/app in the folder; returns that."""
+def units(stage, *names):
+    """Units as files, with /srv/app in the folder; returns that. systemd finds nothing wrong with them."""
+    need("systemd-analyze")
     root = stage.folder / "srv"
     stage.paths["/srv/app"] = root
     package(stage, "srv/")
     (root / ".venv/bin").mkdir(parents=True)
     os.symlink(stage.environment()["PATH"].split(os.pathsep)[0] + "/turboserver", root / ".venv/bin/turboserver")
-    for name in ("app.socket", "app.service"):
+    for name in names:
         stage.write(name)
+    said = stage.run(f"systemd-analyze verify --man=no ./{' ./'.join(names)}")
+    assert not [line for line in said.splitlines() if any(name in line for name in names)], said
     return root
 
 
@@ -57,11 +60,8 @@ def service_of(stage):
 
 @checks("app.socket", "app.service", "systemctl")
 def systemd(stage):
-    """systemd finds nothing wrong, calls it well protected, and its own activator serves by what the units say."""
-    need("systemd-analyze")
-    root = units(stage)
-    said = stage.run("systemd-analyze verify ./app.service ./app.socket 2>&1")
-    assert not [line for line in said.splitlines() if "app." in line], said
+    """systemd calls it well protected, too, and its own activator serves by what the units say."""
+    root = units(stage, "app.socket", "app.service")
     score = stage.run("systemd-analyze security --offline=yes --threshold=25 ./app.service")
     assert "app.service" in score
     if stage.block.name == "systemctl":
@@ -75,6 +75,12 @@ def systemd(stage):
         stage.start(f"{activator} -l 127.0.0.1:{port} --setenv=PATH --setenv=PYTHONPATH --setenv=PWD "
                     f"env -C {root} {service_of(stage)['ExecStart']}")
         assert stage.curl("http://127.0.0.1:8000/there") == "/there"
+
+
+@checks("behind.service")
+def behind(stage):
+    """What it starts is started by tests/test_deploy_notify.py."""
+    units(stage, "behind.service")
 
 
 # ---- gunicorn -----------------------------------------------------------------------
