@@ -287,6 +287,23 @@ def test_server_close_at_any_moment(lane, server_class):
         assert raised in ([], ["Invalid file descriptor: -1"])      # as the original's
 
 
+def test_server_close_before_the_first_wait(monkeypatch, server_class):
+    """The engine listens, and nobody waits for it yet: serve_forever() returns, and raises nothing."""
+    from turboserver import socketserver as ours
+    server = make(server_class, let_go())
+
+    class Closing(ours.Engine):
+        def listen(self, fd):
+            try:
+                return super().listen(fd)
+            finally:
+                server.server_close()
+
+    monkeypatch.setattr(ours, "Engine", Closing)
+    server.serve_forever()
+    assert server.fileno() == -1
+
+
 def test_serving_again(any_lane, server_class):
     """What an end has set does not outlive it."""
     server = make(server_class, let_go())

@@ -461,6 +461,8 @@ cdef class Engine:
         cdef int64_t due = 0        # when the wait has been as long as poll_interval
         cdef uint32_t at = 0
         if worker == NULL:
+            if self.r.stopping:
+                return      # server_close() was called meanwhile
             raise RuntimeError("serve_forever() is running already")
         memset(&turn, 0, sizeof(turn))
         try:
