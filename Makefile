@@ -149,8 +149,10 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
+# What the extra names, without the package itself: to install that again would compile it again.
 $(VENV)/.tools-test: $(VENV)/.built
-	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"], sep="\n")' | \
+	  $(PIP) install --requirement /dev/stdin
 	@touch $@
 
 # The browser is the system's: Playwright is not asked for one of its own. ffmpeg makes a film for the tests.
