@@ -72,6 +72,15 @@ cdef class HandlerInfo(ResponseInfo):
     cdef object find_method(self, name)
 
 
+cdef extern from *:
+    """
+    static inline unsigned ts_type_version(PyObject *cls)
+    {
+        return ((PyTypeObject *)cls)->tp_version_tag;
+    }
+    """
+    unsigned ts_type_version(object cls)    # as it is now; 0: none, or it was altered
+
 cdef unsigned type_version(object cls)
 cdef HandlerInfo study(object server, object factory)
 cdef ResponseInfo response_info(object cls)

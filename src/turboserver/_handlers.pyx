@@ -20,16 +20,6 @@ from turboserver._log cimport has_plain_log
 from turboserver._rules cimport Rules, rules_of
 
 
-cdef extern from *:
-    """
-    static unsigned ts_type_version(PyObject *cls)
-    {
-        return ((PyTypeObject *)cls)->tp_version_tag;
-    }
-    """
-    unsigned ts_type_version(object cls)
-
-
 cdef unsigned type_version(object cls):
     """Another one when anything about the class is another; 0: it has none."""
     getattr(cls, "__doc__", None)   # a look-up gives the type a version
