@@ -33,6 +33,8 @@ from turboserver.wsgiref.simple_server import ThreadingWSGIServer, WSGIRequestHa
 
 from . import requests, settings
 
+__all__ = ["Worker"]
+
 # How long, at the most, a connection without a request stays open when the worker ends, so that
 # a request that is on its way is answered.
 LINGER = 2.0

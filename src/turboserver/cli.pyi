@@ -1,0 +1,5 @@
+# The command `turboserver`; `main` is its entry point.
+
+from collections.abc import Sequence
+
+def main(argv: Sequence[str] | None = None) -> int: ...

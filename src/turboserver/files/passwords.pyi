@@ -1,0 +1,23 @@
+# Types of those who may come in.
+
+from _typeshed import StrPath
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+__all__ = ["File", "Mistake", "Single"]
+
+MAX_FILE: Final[int]
+
+class Mistake(ValueError): ...
+
+class Single:
+    slow: ClassVar[bool]
+    def __init__(self, text: str) -> None: ...
+    def verify(self, user: bytes, password: bytes) -> bool: ...
+    def secret_of(self, user: bytes) -> str | None: ...
+
+class File:
+    slow: ClassVar[bool]
+    def __init__(self, path: StrPath, report: Callable[[str], object] | None = None) -> None: ...
+    def verify(self, user: bytes, password: bytes) -> bool: ...
+    def secret_of(self, user: bytes) -> str | None: ...
