@@ -10,8 +10,8 @@
     verifytypes     pyright knows the type of every public name of the modules that have stubs
 
 --short is mypy on the running Python's version, and stubtest. The checkers are of the versions that pyproject.toml
-pins (the group `types`), in an environment of their own under build/types, where src/ is on the path as an installed
-package is. Ends with 0 if nothing was found.
+pins (the group `types`), in an environment of their own under build/types, in which the package lies as
+if it were installed. Ends with 0 if nothing was found.
 
 What may not live here: expectations, which stand in the samples.
 """
@@ -60,7 +60,7 @@ def environment():
         _install([python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary", ":all:",
                   *wanted])
         paths = sysconfig.get_path("purelib", vars={"base": str(PLACE), "platbase": str(PLACE)})
-        Path(paths, "turboserver.pth").write_text(f"{ROOT / 'src'}\n")
+        Path(paths, "turboserver").symlink_to(ROOT / "src" / "turboserver")
         stamp.write_text(repr(wanted))
     return python
 
@@ -126,18 +126,26 @@ def stubtest(python):
 
 def verifytypes(python):
     """Public names of the modules with a stub whose type pyright does not know (text)."""
-    done = subprocess.run([python, "-m", "pyright", "--pythonpath", python, "--verifytypes", "turboserver",
-                           "--ignoreexternal", "--outputjson"], capture_output=True, text=True, cwd=BUILD,
-                          env={**os.environ, "PYRIGHT_PYTHON_CACHE_DIR": str(BUILD / "pyright")})
+    # With --verifytypes it takes the first Python on PATH, whatever --pythonpath says.
+    done = subprocess.run([python, "-m", "pyright", "--verifytypes", "turboserver", "--ignoreexternal", "--outputjson"],
+                          capture_output=True, text=True, cwd=BUILD, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYRIGHT_PYTHON_CACHE_DIR": str(BUILD / "pyright"),
+                               "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"})
     symbols = json.loads(done.stdout)["typeCompleteness"]["symbols"]
-    stubs = [".".join(("turboserver", *path.relative_to(ROOT / "src" / "turboserver").with_suffix("").parts))
-             .removesuffix(".__init__") for path in (ROOT / "src" / "turboserver").rglob("*.pyi")]
-    ours = [symbol for symbol in symbols if symbol["name"].rpartition(".")[0] in stubs
-            or any(symbol["name"].startswith(stub + ".") for stub in stubs if stub != "turboserver")]
+    package = ROOT / "src" / "turboserver"
+    modules = {".".join(("turboserver", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__"):
+               path.with_suffix(".pyi").exists() for path in package.rglob("*.py*") if path.suffix in (".py", ".pyi")}
+    ours = [symbol for symbol in symbols if modules[_module_of(symbol["name"], modules)]]
     if len(ours) < 100:
         return f"verifytypes saw {len(ours)} names only"
     return "\n".join(f"{symbol['name']}: its type is not known" for symbol in ours
                      if symbol["isExported"] and not symbol["isTypeKnown"])
+
+
+def _module_of(name, modules):
+    while name not in modules:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def main():
