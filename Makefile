@@ -11,6 +11,8 @@
 #              build/browser then
 # make docs    builds docs/ into build/docs, warnings being errors (needs PyPI)
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
+# make types   mypy, pyright (needs node) and stubtest over the stubs and tests/typing (needs PyPI;
+#              TYPES_ARGS=--short for mypy and stubtest alone)
 # make model   checks the models of the leader hand-over and of who owns a connection
 #              (needs spin)
 # make clean   removes what the above have made
@@ -26,6 +28,7 @@ SOAK ?= 3
 FUZZ ?= 60
 SANITIZE ?= address,undefined
 BENCH_ARGS ?=
+TYPES_ARGS ?=
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
@@ -39,7 +42,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks browser docs sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +75,9 @@ docs: $(VENV)/.built build/docs-env/.ready
 	@build/docs-env/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
 	  --builder html --doctree-dir build/docs-trees docs build/docs
 	@echo 'turboserver: build/docs/index.html'
+
+types: $(VENV)/.built
+	@$(PY) tests/typing/check.py $(TYPES_ARGS)
 
 bench:
 	@$(PYTHON) bench/run.py $(BENCH_ARGS)

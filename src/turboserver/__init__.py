@@ -16,7 +16,7 @@ __all__ = ["accelerated", "install", "uninstall", "__version__"]
 __version__ = "0.1.0"
 
 #: Whether the native engine is loaded. Where it cannot be (PyPy, a platform without a
-#: wheel), every public name is the standard library's own class.
+#: wheel), every public class is the standard library's own, or a subclass in plain Python.
 accelerated: bool
 
 
@@ -32,3 +32,7 @@ def __getattr__(name):
     # Another thread may have been here too; it found the same.
     globals()["accelerated"] = found
     return found
+
+
+def __dir__():
+    return sorted({*globals(), "accelerated"})

@@ -6,7 +6,7 @@ What wsgiref.handlers.ServerHandler does for one request (PEP 3333), without its
 a connection that is kept: the server says how long the answer is, or that it comes in
 chunks, or that it ends with the connection. Only for handler classes that override none of
 that (HandlerInfo.gateway), and as long as nobody has altered ServerHandler (`serves`);
-all others are answered by turboserver.wsgiref.simple_server.respond().
+all others are answered by turboserver.wsgiref.simple_server._respond().
 
 States: nothing -> start_response() was called (the head is put together) -> headers_sent
 -> finished (`conn` is None: what an application keeps of it can do no harm).

@@ -17,6 +17,8 @@ import importlib
 import sys
 import threading
 
+import turboserver
+
 _MODULES = ("socketserver", "http.server", "wsgiref.simple_server")
 
 # Functions whose default arguments name classes: module, name.
@@ -29,10 +31,14 @@ _defaults: list[tuple[object, tuple, tuple]] = []           # (function, before,
 
 
 def install():
-    """Make the standard server modules hand out turboserver's classes.
+    """Make `socketserver`, `http.server` and `wsgiref.simple_server` hand out turboserver's classes.
 
-    Called again, it does nothing more. Without the native engine it does nothing at all.
+    For the whole process, from any thread; what was taken out of these modules before stays what it
+    was. Called again, it does nothing more. Without the native engine it does nothing at all.
+    Raises ImportError if one of the three modules cannot be imported.
     """
+    if not turboserver.accelerated:
+        return
     # All three of ours come first: each must find the originals to build upon. Outside the
     # lock, because importing takes locks of its own.
     ours = {name: importlib.import_module("turboserver." + name) for name in _MODULES}

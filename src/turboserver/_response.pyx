@@ -276,7 +276,8 @@ def send_response(self, code, message=None):
     """Log the request, then begin the head: the status line, Server and Date.
 
     code: int or http.HTTPStatus; message: the reason phrase (str), by default the
-    standard one. Control characters in it become spaces.
+    standard one. Control characters in it become spaces. UnicodeEncodeError if the phrase is
+    not of ISO 8859-1. Nothing is sent before end_headers().
     """
     cdef Connection conn = plain(self, START_NAMES)
     cdef ResponseInfo info
@@ -326,7 +327,8 @@ cdef bytes fields_of(Connection conn, ResponseInfo info, code):
 
 
 def send_response_only(self, code, message=None):
-    """Begin the head with the status line alone, without logging."""
+    """Begin the head with the status line alone, without logging. code and message: as of
+    send_response()."""
     cdef Connection conn = plain(self, STATUS_NAMES)
     if message is not None:
         message = reason_phrase(message)
@@ -344,7 +346,8 @@ def send_response_only(self, code, message=None):
 def send_header(self, keyword, value):
     """Add a header line to the head. `Connection: close` and `keep-alive` also decide
     what becomes of the connection. keyword: str; value: anything with a str().
-    ValueError if one of them has a control character, such as a line end."""
+    ValueError if one of them has a control character but HTAB, such as a line end;
+    UnicodeEncodeError if it is not of ISO 8859-1."""
     cdef Connection conn
     text = value if type(value) is str else str(value)
     if not is_latin1(keyword) or not is_latin1(text):
@@ -517,7 +520,8 @@ cdef int set_close(Connection conn, bint close) except -1:
 
 def end_headers(self):
     """End the head with a blank line and send it. What is written after it is dropped if
-    there can be no body: in an answer to HEAD, and after 204 and 304."""
+    there can be no body (RFC 9112, 6.3): in an answer to HEAD, and after 1xx, 204, 205 and 304.
+    OSError (TimeoutError, BrokenPipeError, ...) if the client cannot be written to."""
     cdef Connection conn = plain(self, END_NAMES)
     if (conn is None or not conn.info.plain_end
             or not (conn.head.len > 0 or conn.head_seen)):
@@ -570,7 +574,7 @@ cdef int drop_length(Connection conn) except -1:
 
 
 def flush_headers(self):
-    """Send what there is of the head."""
+    """Send what there is of the head, if anything. OSError as of end_headers()."""
     cdef Connection conn = plain(self, FLUSH_NAMES)
     if conn is None:
         return original_flush_headers(self)

@@ -208,7 +208,8 @@ cdef class RequestReader:
         return b"".join(parts)
 
     def read1(self, n=-1, /):
-        """Up to n octets with one receive at the most; b'' at the end."""
+        """Up to n octets (bytes) with one receive at the most, as many as there are for -1; b'' at the end,
+        and where the socket is non-blocking and has nothing. TimeoutError, OSError (BodyError)."""
         cdef Py_ssize_t want = size_of(n)
         cdef Py_ssize_t have
         self.reading()
@@ -366,14 +367,17 @@ cdef class RequestReader:
 
     @property
     def closed(self):
+        """Whether close() was called, or the connection has ended (bool)."""
         return self.channel is None or self.channel.buffer == NULL
 
     @property
     def name(self):
+        """The socket's descriptor (int), as of any file that was made of one."""
         return self.fileno()
 
     @property
     def mode(self):
+        """Always "rb"."""
         return "rb"
 
     @property
@@ -384,22 +388,27 @@ cdef class RequestReader:
         return socket.SocketIO(sock, "r")
 
     def readable(self):
+        """True. ValueError if it is closed."""
         self.source()
         return True
 
     def writable(self):
+        """False. ValueError if it is closed."""
         self.source()
         return False
 
     def seekable(self):
+        """False. ValueError if it is closed."""
         self.source()
         return False
 
     def isatty(self):
+        """False. ValueError if it is closed."""
         self.source()
         return False
 
     def flush(self):
+        """Does nothing. ValueError if it is closed."""
         self.source()
 
     def fileno(self):
@@ -407,21 +416,27 @@ cdef class RequestReader:
         return self.source().expose()
 
     def write(self, data, /):
+        """Raises io.UnsupportedOperation: this one reads."""
         raise io.UnsupportedOperation("write")
 
     def writelines(self, lines, /):
+        """Raises io.UnsupportedOperation: this one reads."""
         raise io.UnsupportedOperation("write")
 
     def seek(self, offset, whence=0, /):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("File or stream is not seekable.")
 
     def tell(self):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("seek")
 
     def truncate(self, size=None, /):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("truncate")
 
     def detach(self):
+        """Raises io.UnsupportedOperation: there is no file below that could be had alone."""
         raise io.UnsupportedOperation("detach")
 
 
@@ -507,21 +522,26 @@ cdef class ResponseWriter:
 
     @property
     def closed(self):
+        """Whether close() was called, or the connection has ended (bool)."""
         return self.channel is None or self.channel.buffer == NULL
 
     def readable(self):
+        """False. ValueError if it is closed."""
         self.sink()
         return False
 
     def writable(self):
+        """True. ValueError if it is closed."""
         self.sink()
         return True
 
     def seekable(self):
+        """False. ValueError if it is closed."""
         self.sink()
         return False
 
     def isatty(self):
+        """False. ValueError if it is closed."""
         self.sink()
         return False
 
@@ -533,21 +553,27 @@ cdef class ResponseWriter:
         raise io.UnsupportedOperation("not readable")
 
     def read(self, n=-1, /):
+        """Raises io.UnsupportedOperation: this one writes."""
         raise io.UnsupportedOperation("read")
 
     def readline(self, limit=-1, /):
+        """Raises io.UnsupportedOperation: this one writes."""
         raise io.UnsupportedOperation("readline")
 
     def seek(self, offset, whence=0, /):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("seek")
 
     def tell(self):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("tell")
 
     def truncate(self, size=None, /):
+        """Raises io.UnsupportedOperation: it is a stream."""
         raise io.UnsupportedOperation("truncate")
 
     def detach(self):
+        """Raises io.UnsupportedOperation: there is no file below that could be had alone."""
         raise io.UnsupportedOperation("detach")
 
 

@@ -48,8 +48,8 @@ if accelerated:
 class BaseServer(_original.BaseServer):
     """socketserver.BaseServer with the native loop.
 
-    Class attribute added: `turbo_shutdown_timeout` (seconds or None), for handlers that run
-    when the server is to end.
+    Attribute added, of the class or of a server: `turbo_shutdown_timeout` (seconds as float, or
+    None: no end), for handlers that run when the server is to end.
     """
 
     turbo_shutdown_timeout = 30.0
@@ -100,12 +100,14 @@ class BaseServer(_original.BaseServer):
             self._BaseServer__is_shut_down.set()
 
     def handle_request(self):
-        """Handle one request, as the original does."""
+        """Handle one request, as the original does: wait for it no longer than `timeout` (seconds or
+        None), then call handle_timeout()."""
         self._turbo_begin_anew()
         return _original.BaseServer.handle_request(self)
 
     def shutdown(self):
-        """Stop serve_forever() and wait until it has returned. From another thread."""
+        """Stop serve_forever() and wait until it has returned. From another thread, else it waits for
+        ever. Answers that are under way say `Connection: close`."""
         self._turbo_ask_to_stop(IDLE_BLOCKS)
         self._BaseServer__is_shut_down.wait()
 
@@ -224,7 +226,8 @@ class BaseServer(_original.BaseServer):
 
     def server_close(self):
         """Close the server: every idle connection ends too, every busy one when its
-        handler returns."""
+        handler returns. With a mixin whose block_on_close is true that is waited for, within
+        turbo_shutdown_timeout; then their connections are shut."""
         _close(self, _original.BaseServer.server_close)
 
 
@@ -257,11 +260,12 @@ def _register_threads(server, engine):
 class TCPServer(BaseServer, _original.TCPServer):
     """socketserver.TCPServer, served natively.
 
-    Class attributes added: `turbo_handshake_timeout` (seconds or None), for a client to
-    complete the TLS handshake when the listening socket is an SSLSocket;
+    Attributes added, of the class or of a server: `turbo_handshake_timeout` (seconds as float, or
+    None), for a client to complete the TLS handshake when the listening socket is an SSLSocket;
     `turbo_max_connections` (int, None: as many as there are descriptors, less 64), beyond
     which accepting pauses; `turbo_max_connections_per_address` (int or None), beyond which
-    a connection is closed at once. The last two are the reactor lane's.
+    a connection is closed at once. The last two are the reactor lane's, and are looked at when
+    serving begins.
     """
 
     # With the original's 5, a burst of a dozen connections meets resets.
@@ -332,6 +336,7 @@ class TCPServer(BaseServer, _original.TCPServer):
             end_waiting(waiting)
 
     def server_close(self):
+        """Close the server, as BaseServer does, and its socket."""
         _close(self, _original.TCPServer.server_close)
 
 
@@ -357,15 +362,16 @@ class UDPServer(TCPServer, _original.UDPServer):
 class ThreadingMixIn(_original.ThreadingMixIn):
     """socketserver.ThreadingMixIn with a bound on the threads.
 
-    Class attribute added: `turbo_max_threads` (int). When so many handlers run,
-    connections wait in the listening socket's queue; none is refused.
+    Attribute added, of the class or of a server: `turbo_max_threads` (int; the reactor lane has
+    two at the least). When so many handlers run, connections wait in the listening socket's
+    queue; none is refused.
     """
 
     turbo_max_threads = 16000
     _turbo_running = 0
 
     def process_request(self, request, client_address):
-        """Start a thread that runs process_request_thread()."""
+        """Start a thread that runs process_request_thread(). Raises RuntimeError if none can be had."""
         if self.block_on_close:
             ours = isinstance(self, BaseServer)
             vars(self).setdefault("_threads", Threads(self) if ours else _original._Threads())
@@ -408,7 +414,11 @@ _counting = threading.Lock()
 
 
 class BaseRequestHandler(_original.BaseRequestHandler):
-    """socketserver.BaseRequestHandler, which the engine may make for a connection."""
+    """socketserver.BaseRequestHandler, which the engine may make for a connection.
+
+    A subclass defines handle(), and may define setup() and finish(). request (a socket, or a
+    pair of octets and socket), client_address and server are what it was made with.
+    """
 
     _turbo = None   # the engine's side of this object; never looked for by __getattr__
 
@@ -416,12 +426,17 @@ class BaseRequestHandler(_original.BaseRequestHandler):
         request = Supplied("request", "connection")
 
     def __init__(self, request, client_address, server):
+        """Handle the request: setup(), handle(), finish(), within this call unless the engine has
+        the connection."""
         if not adopt(self, request):
             _original.BaseRequestHandler.__init__(self, request, client_address, server)
 
 
 class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
     """socketserver.StreamRequestHandler with native rfile and wfile.
+
+    rfile and wfile are binary files: RequestReader and ResponseWriter, where rbufsize and wbufsize
+    are the original's. What is written reaches the client as if it were sent at once.
 
     Class attribute added: `turbo_no_delay` (bool), switch Nagle's algorithm off for TCP
     connections, as disable_nagle_algorithm does, whatever that says.
@@ -465,7 +480,8 @@ _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class DatagramRequestHandler(BaseRequestHandler, _original.DatagramRequestHandler):
-    """socketserver.DatagramRequestHandler."""
+    """socketserver.DatagramRequestHandler: rfile has the datagram (packet, octets), and what wfile
+    has at the end is sent back by `socket`."""
 
 
 # In these the original comes second, so that the mixin's methods come before ours of the
@@ -555,3 +571,8 @@ def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(socketserver, name)
+
+
+def __dir__():
+    """The original's names, and what is private here: what this module is made of is nobody's."""
+    return sorted({*vars(_original), *__all__, *(name for name in globals() if name.startswith("_"))})

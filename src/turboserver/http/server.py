@@ -21,7 +21,7 @@ from .. import accelerated, lanes
 from ..errors import BodyError
 from ..files.options import Options
 from ..socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
-from .tls import https_servers
+from .tls import ORIGINALS, TLSMixIn
 
 __all__ = list(http.server.__all__)
 for _name in ("HTTPSServer", "ThreadingHTTPSServer"):
@@ -73,10 +73,10 @@ if accelerated:
     from .._stream import ResponseWriter, plain_file
 
     class HTTPServer(TCPServer, _original.HTTPServer):
-        """http.server.HTTPServer, served natively."""
+        """http.server.HTTPServer, served natively. server_name (str) and server_port (int) are what it is bound to."""
 
         def server_bind(self):
-            """Bind, and set server_name and server_port without asking a name server."""
+            """Bind, and set server_name and server_port without asking a name server. Raises OSError."""
             TCPServer.server_bind(self)
             host, port = self.server_address[:2]
             self.server_name = _name_without_asking(host)
@@ -89,6 +89,11 @@ if accelerated:
 
     class BaseHTTPRequestHandler(StreamRequestHandler, _original.BaseHTTPRequestHandler):
         """http.server.BaseHTTPRequestHandler with native parsing and response heads.
+
+        A subclass has a method do_X for each method of HTTP that it answers (do_GET, do_POST).
+        That finds command, path and request_version (str), headers (MessageClass) and rfile, whose
+        end is the body's, and answers by send_response(), send_header(), end_headers() and wfile, or
+        by send_error(). Reading a body may raise turboserver.errors.BodyError, writing OSError.
 
         Class attributes added, in octets and seconds (None: no limit), each with what
         happens when it is reached; SECURITY.md has the table:
@@ -148,7 +153,8 @@ if accelerated:
         _headers_buffer = Supplied("_headers_buffer")
 
         def handle_one_request(self):
-            """Read one request and answer it; what is left of the one before is dropped."""
+            """Read one request and answer it by the method do_X for its method X; what is left of the one
+            before is dropped. close_connection says afterwards whether it was the last one."""
             try:
                 if next_request(self):
                     _original.BaseHTTPRequestHandler.handle_one_request(self)
@@ -186,7 +192,7 @@ if accelerated:
             answer_with_file(self, super().do_HEAD)
 
         def translate_path(self, path):
-            """The file name for a request target, of which scheme and authority do not matter
+            """The file name (str) for a request target (str), of which scheme and authority do not matter
             (absolute-form, RFC 9112, 3.2.2)."""
             found = _AUTHORITY.match(path)
             if found:
@@ -194,8 +200,9 @@ if accelerated:
             return super().translate_path(path)
 
         def send_head(self):
-            """As the original; an answer also to a target that it cannot take apart (400), or
-            that can be no file (404)."""
+            """As the original: send the head, and return the open file for the body, or None if the
+            answer is complete. An answer also to a target that it cannot take apart (400), or that can
+            be no file (404)."""
             if "[" in self.path:
                 try:
                     urllib.parse.urlsplit(self.path)
@@ -227,18 +234,30 @@ if accelerated:
 
     if hasattr(_original, "CGIHTTPRequestHandler"):
         class CGIHTTPRequestHandler(_original.CGIHTTPRequestHandler, SimpleHTTPRequestHandler):
-            """http.server.CGIHTTPRequestHandler."""
+            """http.server.CGIHTTPRequestHandler, whose scripts are the original's to run. Gone in Python 3.15."""
 
     register_defaults(BaseHTTPRequestHandler)
     register_file_members(SimpleHTTPRequestHandler)
     register_loop(BaseHTTPRequestHandler.handle_one_request)
-    HTTPSServer, ThreadingHTTPSServer = https_servers(HTTPServer, ThreadingMixIn)
-    lanes.learn(__name__)
-
 else:
     # No engine: every name is the original's, where there is one.
-    HTTPSServer, ThreadingHTTPSServer = https_servers(_original.HTTPServer, ThreadingMixIn)
     globals().update({_name: getattr(_original, _name) for _name in _original.__all__})
+
+if accelerated or not ORIGINALS:
+    # The original goes before our HTTPServer: its super() calls then reach ours.
+    class HTTPSServer(TLSMixIn, *ORIGINALS[:1], HTTPServer):
+        """An HTTPServer whose connections are TLS, on every Python with the signature of 3.14's.
+
+        certfile and keyfile are paths, which turbo_reload_certificate() reads again.
+        """
+
+    class ThreadingHTTPSServer(ThreadingMixIn, *ORIGINALS[1:], HTTPSServer):
+        """An HTTPSServer whose handlers run in threads: one that blocks holds up nobody."""
+
+        daemon_threads = True
+
+if accelerated:
+    lanes.learn(__name__)
 
 
 # The hooks of SimpleHTTPRequestHandler as they are: who replaces them afterwards means it.
@@ -251,6 +270,11 @@ def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(http.server, name)
+
+
+def __dir__():
+    """The original's names, ours, and what is private here: what this module is made of is nobody's."""
+    return sorted({*vars(_original), *__all__, *(name for name in globals() if name.startswith("_"))})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """HTTPS servers, on every Python with the signature of 3.14's.
 
 Job: the part of an HTTPS server that is neither HTTP nor serving: the context, its
-certificate, and the wrapped listening socket. `turboserver.http.server` calls
-`https_servers` once, when its own HTTPServer is made; nothing here imports it.
+certificate, and the wrapped listening socket. `turboserver.http.server` makes the classes;
+nothing here imports it.
 
 The handshake does not happen in accept(): in the reactor lane the engine does it (_tls.pyx),
 in the blocking lane TCPServer.finish_request (socketserver.py), for any listening SSLSocket.
@@ -13,14 +13,13 @@ import http.server as _original
 import os
 import threading
 
-from turboserver import accelerated
-
 try:
     import ssl
 except ImportError:
     ssl = None
 
-_HAS_ORIGINAL = hasattr(_original, "HTTPSServer")
+#: The originals, HTTPSServer and ThreadingHTTPSServer, where the running Python has them; else ().
+ORIGINALS = tuple(getattr(_original, name) for name in ("HTTPSServer", "ThreadingHTTPSServer") if hasattr(_original, name))
 
 
 class TLSMixIn:
@@ -32,15 +31,16 @@ class TLSMixIn:
                  certfile, keyfile=None, password=None, alpn_protocols=None):
         """Listen for TLS connections.
 
+        server_address, RequestHandlerClass, bind_and_activate: as of socketserver.TCPServer.
         certfile: path of the certificate chain (PEM), with the private key too if keyfile is None.
         password: of the key; str, bytes or a callable, as SSLContext.load_cert_chain takes it.
-        alpn_protocols: list of str; ["http/1.1"] by default.
+        alpn_protocols: an iterable of str (RFC 7301); ["http/1.1"] by default.
         Raises RuntimeError if this Python has no ssl module, and what load_cert_chain raises.
         """
         if ssl is None:
             raise RuntimeError("HTTPS needs the ssl module, which this Python was built without")
         self._turbo_loading = threading.Lock()
-        if _HAS_ORIGINAL:
+        if ORIGINALS:
             super().__init__(server_address, RequestHandlerClass, bind_and_activate, certfile=certfile,
                              keyfile=keyfile, password=password, alpn_protocols=alpn_protocols)
         else:
@@ -49,8 +49,9 @@ class TLSMixIn:
             self.alpn_protocols = ["http/1.1"] if alpn_protocols is None else alpn_protocols
             super().__init__(server_address, RequestHandlerClass, bind_and_activate)
 
-    if not _HAS_ORIGINAL:
+    if not ORIGINALS:
         def server_activate(self):
+            """Listen, by TLS from here on. Raises what load_cert_chain raises: OSError, ssl.SSLError."""
             super().server_activate()
             self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
 
@@ -59,7 +60,6 @@ class TLSMixIn:
             context.load_cert_chain(self.certfile, self.keyfile, self.password)
             context.set_alpn_protocols(self.alpn_protocols)
             return context
-
 
     def turbo_reload_certificate(self):
         """Read `certfile` and `keyfile` again, for the handshakes from now on; connections stay.
@@ -94,28 +94,3 @@ def _as_it_is(path):
         copy.write(octets)
         copy.flush()
         yield f"/proc/self/fd/{copy.fileno()}"
-
-
-def https_servers(http_server, threading_mixin):
-    """Return (HTTPSServer, ThreadingHTTPSServer) made of these two classes.
-
-    They are the originals where the engine is not loaded and the running Python has them,
-    and subclasses of the originals where it is.
-    """
-    if not accelerated and _HAS_ORIGINAL:
-        return _original.HTTPSServer, _original.ThreadingHTTPSServer
-    # The original goes before our HTTPServer: its super() calls then reach ours.
-    plain = (_original.HTTPSServer,) if _HAS_ORIGINAL else ()
-    threading = (_original.ThreadingHTTPSServer,) if _HAS_ORIGINAL else ()
-
-    class HTTPSServer(TLSMixIn, *plain, http_server):
-        """An HTTPServer whose connections are TLS. turbo_reload_certificate() replaces the certificate."""
-
-    class ThreadingHTTPSServer(threading_mixin, *threading, HTTPSServer):
-        """An HTTPSServer whose handlers run in threads: one that blocks holds up nobody."""
-        daemon_threads = True
-
-    for cls in (HTTPSServer, ThreadingHTTPSServer):
-        cls.__module__ = http_server.__module__ if accelerated else __name__
-        cls.__qualname__ = cls.__name__
-    return HTTPSServer, ThreadingHTTPSServer

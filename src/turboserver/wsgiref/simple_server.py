@@ -4,7 +4,7 @@ Job: the WSGI server and its handler on top of turboserver.http.server, and a se
 threads, which the original lacks. What an application sees (environ, write, start_response)
 is the business of wsgiref.handlers, which is used as it is.
 
-`respond` is the half of a request that comes after its head has been parsed; the engine
+`_respond` is the half of a request that comes after its head has been parsed; the engine
 calls it by itself when it has done the parsing.
 """
 
@@ -36,20 +36,23 @@ _MAX_REQUEST_LINE = 65536
 class ServerHandler(_original.ServerHandler):
     """wsgiref.simple_server.ServerHandler, of which no answer has a body that may have none,
     and no head a line end in a header. The server's turbo_access_log and turbo_error_log are
-    called."""
+    called. turbo_began (float): when the request had been read, on the monotonic clock."""
 
     request_handler = None      # is assigned, or there is none
-    turbo_began = 0.0           # when the request had been read, on the monotonic clock
+    turbo_began = 0.0
 
     def start_response(self, status, headers, exc_info=None):
-        """As PEP 3333 says. ValueError for control characters in the status or in headers,
-        AssertionError for 1xx, which is no answer."""
+        """As PEP 3333 says: status (str, "200 OK"), headers (a list of pairs of str), exc_info (as of
+        sys.exc_info()) or None; returns write(). ValueError for control characters in the status or in
+        headers, but for HTAB; AssertionError for 1xx, which is no answer."""
         _check_head(status, headers)
         if isinstance(status, str) and status.startswith("1"):
             raise AssertionError(f"an interim status: {status!r}")
         return super().start_response(status, headers, exc_info)
 
     def send_headers(self):
+        """Send the head; what comes after one of an answer without a body is dropped. ValueError as of
+        start_response()."""
         _check_head(self.status, self.headers.items())      # the application has the list, too
         super().send_headers()
         if self._method() == "HEAD" or self.status[:3] in ("204", "304"):
@@ -63,6 +66,7 @@ class ServerHandler(_original.ServerHandler):
             super().cleanup_headers()
 
     def finish_content(self):
+        """Send the head, if nothing has sent it; of 304 without a length."""
         if not self.headers_sent and self.status is not None and self.status[:3] == "304":
             self.send_headers()
         else:
@@ -78,6 +82,7 @@ class ServerHandler(_original.ServerHandler):
         pass
 
     def log_exception(self, exc_info):
+        """The server's turbo_error_log, or a traceback on wsgi.errors. exc_info: as of sys.exc_info()."""
         error_log = self._of_server("turbo_error_log")
         if error_log is None:
             super().log_exception(exc_info)
@@ -85,6 +90,7 @@ class ServerHandler(_original.ServerHandler):
             error_log(self.environ, exc_info[1])
 
     def close(self):
+        """The answer has ended: tell the log, close what the application returned."""
         access_log = self._of_server("turbo_access_log")
         if access_log is None and getattr(self.request_handler, "turbo_log", True):
             super().close()
@@ -99,6 +105,7 @@ class ServerHandler(_original.ServerHandler):
         return getattr(getattr(self.request_handler, "server", None), name, None)
 
     def handle_error(self):
+        """Answer for the exception that is being handled: a BodyError by its status, else 500."""
         error = sys.exc_info()[1]
         if isinstance(error, BodyError) and not self.headers_sent:
             refuse_body(self.request_handler, error)
@@ -129,7 +136,7 @@ _ORIGINAL_FORKING = _ORIGINAL_FORKING and next(
     cls for cls in _ORIGINAL_FORKING.__mro__ if cls.__module__ == "socketserver")
 
 
-def respond(handler):
+def _respond(handler):
     """Run the server's application for the request that `handler` has parsed."""
     # A program may have put its own ServerHandler here or into the original module.
     make = ServerHandler
@@ -155,7 +162,7 @@ def _handle(self):
         self.command = self.requestline = self.request_version = ""
         self.send_error(414)
     elif self.parse_request():
-        respond(self)
+        _respond(self)
 
 
 if accelerated:
@@ -166,12 +173,13 @@ if accelerated:
     class WSGIServer(HTTPServer, _original.WSGIServer):
         """An HTTPServer for one WSGI application; see set_app.
 
-        Class attributes added, which are looked at when serving begins: turbo_multiprocess
-        (bool) is wsgi.multiprocess. turbo_access_log, if it is not None, is called after each answer, in place of the
-        handler's log_request(), with the environ (dict), the status (str), the octets of the
-        body that were sent (int) and the time it took in seconds (float).
+        Attributes added, of the class or of a server, which are looked at when serving begins:
+        turbo_multiprocess (bool) is wsgi.multiprocess. turbo_access_log, if it is not None, is called
+        after each answer, in place of the handler's log_request(), with the environ (dict), the status
+        (str), the octets of the body that were sent (int) and the time it took in seconds (float).
         turbo_error_log, if it is not None, is called for an exception that the application
         lets out, in place of the traceback on sys.stderr, with the environ and the exception.
+        A function that stands in a class is a method, and gets the server before these.
         """
 
         turbo_multiprocess = False
@@ -179,6 +187,7 @@ if accelerated:
         turbo_error_log = None
 
         def server_bind(self):
+            """Bind, and make base_environ of the address. Raises OSError."""
             HTTPServer.server_bind(self)
             self.setup_environ()
 
@@ -267,7 +276,14 @@ class ThreadingWSGIServer(ThreadingMixIn, WSGIServer):
 
 
 def make_server(host, port, app, server_class=WSGIServer, handler_class=WSGIRequestHandler):
-    """Return a server of server_class for `app` on (host, port), bound and listening."""
+    """Return a server of server_class for `app` (a WSGI application, PEP 3333) on (host, port), bound
+    and listening. host: str, "" for all addresses; port: int, 0 for a free one. Raises OSError."""
     server = server_class((host, port), handler_class)
     server.set_app(app)
     return server
+
+
+def __dir__():
+    """The original's names that are here, ours, and what is private: what this module is made of is nobody's."""
+    found = globals()
+    return sorted({*__all__, *(name for name in found if name.startswith("_") or name in vars(_original))})
