@@ -222,10 +222,9 @@ def _lane_asked_for():
 def decide(server, handler=None):
     """Say which lane serves the connections of `server`.
 
-    server: a server object or a server class.
-    handler: what makes the handlers, a class or any callable; by default the
-        server's RequestHandlerClass.
-    Returns a Decision. Raises nothing of its own.
+    server: a server object or a server class. handler: what makes the handlers, a class or any
+    callable; by default the server's RequestHandlerClass. Returns a Decision. Raises nothing of
+    its own.
     """
     _learn_all()
     if handler is None:

@@ -8,8 +8,9 @@
                     imports have become ours
     stubtest        what the stubs say is what the running modules have, but for allowed.txt
     verifytypes     pyright knows the type of every public name of the modules that have stubs
+    docstrings.py   docutils, and so Sphinx's autodoc, can read the docstrings of those modules
 
---short is mypy on the running Python's version, and stubtest. The checkers are of the versions that pyproject.toml
+--short is mypy on the running Python's version, stubtest and the docstrings. The checkers are of the versions that pyproject.toml
 pins (the group `types`), in an environment of their own under build/types, in which the package lies as
 if it were installed. Ends with 0 if nothing was found.
 
@@ -124,6 +125,11 @@ def stubtest(python):
                "--allowlist", HERE / "allowed.txt")
 
 
+def docstrings(python):
+    """Docstrings that are no reStructuredText (text)."""
+    return run(python, HERE / "docstrings.py")
+
+
 def verifytypes(python):
     """Public names of the modules with a stub whose type pyright does not know (text)."""
     # With --verifytypes it takes the first Python on PATH, whatever --pythonpath says.
@@ -157,7 +163,7 @@ def main():
         python = environment()
     except Unavailable as reason:
         sys.exit(f"types: {reason}")
-    steps = [("stubtest", stubtest, ())]
+    steps = [("docstrings", docstrings, ()), ("stubtest", stubtest, ())]
     steps += [(f"mypy, {version}", mypy, (version,))
               for version in (("%d.%d" % sys.version_info[:2],) if arguments.short else VERSIONS)]
     if shutil.which("node") is None:

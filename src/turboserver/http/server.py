@@ -96,25 +96,35 @@ if accelerated:
         by send_error(). Reading a body may raise turboserver.errors.BodyError, writing OSError.
 
         Class attributes added, in octets and seconds (None: no limit), each with what
-        happens when it is reached; SECURITY.md has the table:
+        happens when it is reached. The class is asked for them, not its objects; SECURITY.md
+        has the table:
 
-        turbo_max_request_line      414 (at most 65,536)
-        turbo_max_header_bytes      all header lines together; 431
+        turbo_max_request_line
+            414 (at most 65,536)
+        turbo_max_header_bytes
+            all header lines together; 431
         turbo_max_header_line, turbo_max_headers
-                                    one header line; header lines, the empty one included; 431
+            one header line; header lines, the empty one included; 431
         turbo_max_chunk_line, turbo_max_chunk_extensions, turbo_max_trailers
-                                    of a chunked body; 400
-        turbo_max_body              413
-        turbo_decode_chunked        (bool) rfile has the content of a chunked body
-        turbo_idle_timeout          without a request; the connection closes
-        turbo_head_timeout          for a head from its first octet; 408
-        turbo_body_timeout          without an octet of a body; 408
-        turbo_write_timeout         without the client taking an octet; the connection closes
+            of a chunked body; 400
+        turbo_max_body
+            413
+        turbo_decode_chunked
+            (bool) rfile has the content of a chunked body
+        turbo_idle_timeout
+            without a request; the connection closes
+        turbo_head_timeout
+            for a head from its first octet; 408
+        turbo_body_timeout
+            without an octet of a body; 408
+        turbo_write_timeout
+            without the client taking an octet; the connection closes
         turbo_min_rate, turbo_min_rate_after
-                                    octets a second of a body or an answer, after so long
+            octets a second of a body or an answer, after so long
         turbo_drain_bytes, turbo_drain_timeout
-                                    for what the handler leaves of a body, else the connection closes
-        turbo_max_requests          of a connection, which closes then
+            for what the handler leaves of a body, else the connection closes
+        turbo_max_requests
+            of a connection, which closes then
 
         The deadlines hold in the blocking and the compatible lane where a class sets one
         of them. http.client's _MAXLINE and _MAXHEADERS hold as in the original; the attributes
