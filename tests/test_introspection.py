@@ -3,7 +3,9 @@
 Beside the originals: nothing that these tell is missing here.
 """
 
+import contextlib
 import copy
+import http.client
 import importlib
 import inspect
 import pickle
@@ -11,7 +13,9 @@ import pkgutil
 import pydoc
 import subprocess
 import sys
+import threading
 import typing
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -240,3 +244,104 @@ assert wsgiref.simple_server.make_server.__defaults__ is defaults
 turboserver.uninstall()
 """], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def serving(server):
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with server:
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(30)
+
+
+def asked(port, times=1):
+    """The statuses of so many requests on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        statuses = []
+        for _ in range(times):
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            statuses.append((response.status, response.getheader("Connection")))
+        return statuses
+
+
+@native
+@pytest.mark.parametrize("natively", [True, False])
+def test_a_log_that_stands_in_a_class_is_a_method(natively):
+    from turboserver.wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+    noted = []
+
+    class Server(WSGIServer):
+        def turbo_access_log(self, environ, status, octets, seconds):
+            noted.append((type(self), type(environ), status, octets, type(seconds)))
+
+    class Handler(WSGIRequestHandler):
+        turbo_log = False
+        if not natively:
+            def get_environ(self):
+                return super().get_environ()
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with serving(make_server("127.0.0.1", 0, app, Server, Handler)) as port:
+        asked(port)
+    assert noted == [(Server, dict, "200 OK", 2, float)]
+
+
+@native
+def test_the_reactor_lane_has_two_threads_at_the_least():
+    from turboserver.http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    both = threading.Barrier(2, timeout=30)
+
+    class Server(ThreadingHTTPServer):
+        turbo_max_threads = 1
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            both.wait()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format, *args):
+            pass
+
+    with serving(Server(("127.0.0.1", 0), Handler)) as port, ThreadPoolExecutor(2) as clients:
+        answers = list(clients.map(lambda _: asked(port), range(2)))
+    assert [answer[0][0] for answer in answers] == [204, 204]
+
+
+@native
+def test_limits_are_asked_of_the_class():
+    """So the stubs have them as ClassVar."""
+    from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.turbo_max_requests = 2
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format, *args):
+            pass
+
+    class Limited(Handler):
+        turbo_max_requests = 2
+
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        assert asked(port, 3) == [(204, None)] * 3
+    with serving(HTTPServer(("127.0.0.1", 0), Limited)) as port:
+        assert asked(port, 2) == [(204, None), (204, "close")]
+
+
+def test_every_option_of_the_file_server_is_in_its_docstring():
+    from turboserver.files.options import Options
+    for name in Options._fields:
+        assert name in Options.__doc__

@@ -16,6 +16,8 @@ import sys
 import types
 import zipimport
 
+__all__ = ["main"]
+
 _RUN_USAGE = "usage: turboserver run [-h] (SCRIPT | -m MODULE | -c CODE) [ARGS ...]"
 _RUN_HELP = """
 Run a Python program with turboserver's classes in place of those in socketserver,

@@ -29,7 +29,12 @@ _DEFAULTS = {
 
 # Every program with an http.server has these: no dataclass, for that would bring inspect with it.
 class Options(namedtuple("Options", _DEFAULTS, defaults=_DEFAULTS.values())):
-    """What is served, and how: `turbo_files` of a handler class. The fields and what they are by default stand in
-    options.py; Options(...)._replace(...) makes others."""
+    """What is served, and how: `turbo_files` of a handler class. Constant; _replace(...) makes others.
+
+    directory (path, "."); headers (pairs of str, of each answer; none); cors (bool); cache (seconds as int, or None);
+    spa, compress (bool); auth (turboserver.files.auth.Basic, or None); upload (bool) and upload_bound (octets as int; 1 GiB);
+    page (bool, true), the folder page; outside (bool), links may lead out of the root; nosniff (bool, true). What is not
+    said is false or None.
+    """
 
     __slots__ = ()
