@@ -32,9 +32,9 @@ class Options(namedtuple("Options", _DEFAULTS, defaults=_DEFAULTS.values())):
     """What is served, and how: `turbo_files` of a handler class. Constant; _replace(...) makes others.
 
     directory (path, "."); headers (pairs of str, of each answer; none); cors (bool); cache (seconds as int, or None);
-    spa, compress (bool); auth (turboserver.files.auth.Basic, or None); upload (bool) and upload_bound (octets as int; 1 GiB);
-    page (bool, true), the folder page; outside (bool), links may lead out of the root; nosniff (bool, true). What is not
-    said is false or None.
+    spa, compress (bool); auth (turboserver.files.auth.Basic, or None); upload (bool) and upload_bound (octets as int;
+    1 GiB); page (bool, true), the folder page; outside (bool), links may lead out of the root; nosniff (bool, true).
+    What is not said is false or None.
     """
 
     __slots__ = ()
