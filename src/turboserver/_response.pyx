@@ -277,7 +277,7 @@ def send_response(self, code, message=None):
 
     code: int or http.HTTPStatus; message: the reason phrase (str), by default the
     standard one. Control characters in it become spaces. UnicodeEncodeError if the phrase is
-    not of ISO 8859-1. Nothing is sent before end_headers().
+    not of ISO 8859-1. Nothing is sent before end_headers() or flush_headers().
     """
     cdef Connection conn = plain(self, START_NAMES)
     cdef ResponseInfo info
@@ -520,8 +520,8 @@ cdef int set_close(Connection conn, bint close) except -1:
 
 def end_headers(self):
     """End the head with a blank line and send it. What is written after it is dropped if
-    there can be no body (RFC 9112, 6.3): in an answer to HEAD, and after 1xx, 204, 205 and 304.
-    OSError (TimeoutError, BrokenPipeError, ...) if the client cannot be written to."""
+    there can be no body (RFC 9112, 6.3; RFC 9110, 15.3.6): in an answer to HEAD, and after
+    1xx, 204, 205 and 304. OSError (TimeoutError, BrokenPipeError, ...) if the client cannot be written to."""
     cdef Connection conn = plain(self, END_NAMES)
     if (conn is None or not conn.info.plain_end
             or not (conn.head.len > 0 or conn.head_seen)):

@@ -4,8 +4,8 @@ Job: the WSGI server and its handler on top of turboserver.http.server, and a se
 threads, which the original lacks. What an application sees (environ, write, start_response)
 is the business of wsgiref.handlers, which is used as it is.
 
-`_respond` is the half of a request that comes after its head has been parsed; the engine
-calls it by itself when it has done the parsing.
+`_respond` is the half of a request that comes after its head has been parsed, where the
+gateway (_gateway.pyx) does not answer it.
 """
 
 import re
@@ -36,7 +36,7 @@ _MAX_REQUEST_LINE = 65536
 class ServerHandler(_original.ServerHandler):
     """wsgiref.simple_server.ServerHandler, of which no answer has a body that may have none,
     and no head a line end in a header. The server's turbo_access_log and turbo_error_log are
-    called. turbo_began (float): when the request had been read, on the monotonic clock."""
+    called. turbo_began (float): when the head had been read, on the monotonic clock."""
 
     request_handler = None      # is assigned, or there is none
     turbo_began = 0.0

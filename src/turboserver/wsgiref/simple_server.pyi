@@ -20,6 +20,7 @@ class ServerHandler(_original.ServerHandler):
     request_handler: _original.WSGIRequestHandler | None
     turbo_began: float
 
+# A log that a class defines has to be a staticmethod for pyright, which takes a method for another type.
 class WSGIServer(HTTPServer, _original.WSGIServer):
     turbo_multiprocess: bool
     turbo_access_log: Callable[[WSGIEnvironment, str, int, float], object] | None
