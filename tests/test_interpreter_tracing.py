@@ -211,7 +211,7 @@ server.server_close()
     data = coverage.CoverageData(tmp_path / "data")
     data.read()
     covered = set(data.lines(str(program)))
-    assert {line - beginning for line in covered if beginning < line <= beginning + 5} == {1, 3, 4}
+    assert {line - beginning for line in covered if beginning < line < beginning + 5} == {1, 3, 4}
 
 
 def test_breakpoint_in_the_main_thread(lane):
