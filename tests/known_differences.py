@@ -6,6 +6,8 @@ strict: a case that is no longer different fails, and a difference that is not l
 Not listed, because no byte shows it: head and body of an answer leave in one packet.
 """
 import dataclasses
+import http.server
+import io
 import os
 import re
 from collections.abc import Callable
@@ -411,6 +413,15 @@ _REFUSED = {
     },
 }
 
+def _original_has_a_head():
+    """Whether the original's refusal of what is no request line has one: newer ones do (3.14.7)."""
+    handler = object.__new__(http.server.BaseHTTPRequestHandler)
+    handler.raw_requestline, handler.wfile, handler.client_address = b"X\r\n", io.BytesIO(), ("", 0)
+    handler.log_message = lambda *arguments: None
+    assert not handler.parse_request()
+    return handler.wfile.getvalue().startswith(b"HTTP/")
+
+
 KNOWN: dict[str, Difference] = {
     **{case: Difference(reason, refused(message))
        for reason, cases in _REFUSED.items() for case, message in cases.items()},
@@ -427,7 +438,7 @@ KNOWN: dict[str, Difference] = {
     "log/line with two cr": Difference(_SYNTAX, refused(syntax("GET /one HTTP/1.1"), before=1)),
     "log/line with control in the method": Difference(_SYNTAX, refused(syntax("G\x1bT / HTTP/1.1"), before=1)),
     "requests/second without host": Difference(_HOST, refused("Missing Host", before=1)),
-    **dict.fromkeys((
+    **dict.fromkeys(() if _original_has_a_head() else (
         "requests/one word", "requests/eof in the method", "requests/post http/0.9", "requests/no http", "requests/lower-case http",
         "requests/version without dot", "requests/version of three numbers", "requests/version with letters",
         "requests/version with a minus", "requests/version with a plus", "requests/version with an underscore",

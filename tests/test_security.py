@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -318,9 +319,21 @@ def test_a_head_that_was_begun_is_not_part_of_a_refusal(http_server, way):
 
 # ---------------------------------------------------------------- files and redirects
 
+def splits(target):
+    try:
+        return bool(urllib.parse.urlsplit(target))
+    except ValueError:
+        return False
+
+
+#: Whether urllib knows IPvFuture with a capital V (RFC 3986, 3.2.2): newer ones do.
+FUTURE_ADDRESSES = splits("http://[V1.a]/")
+
+
 @pytest.mark.parametrize("method", ("GET", "HEAD"))
-@pytest.mark.parametrize("target, status", (("http://[V1.a]/", 400), ("http://[V1.a]/sub", 400), ("/%00", 404),
-                                            ("/sub%00/", 404), ("/?%00[", 200), ("/[", 404)))
+@pytest.mark.parametrize("target, status", (
+    ("http://[V1.a]/", 200 if FUTURE_ADDRESSES else 400), ("http://[V1.a]/sub", 301 if FUTURE_ADDRESSES else 400),
+    ("/%00", 404), ("/sub%00/", 404), ("/?%00[", 200), ("/[", 404)))
 def test_targets_that_are_no_files(http_server, target, status, method, tmp_path):
     """There is an answer to each."""
     (tmp_path / "sub").mkdir()

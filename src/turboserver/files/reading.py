@@ -60,7 +60,7 @@ def _answer_with(handler, root, opened, path, parts):
             raise Refused(404, "File not found")
         send_file(handler, root, opened)
         return
-    if not parts.path.endswith("/"):
+    if not parts.path.endswith("/") and not path.endswith("/"):     # %2F is one to newer originals
         send_empty(handler, 301, (("Location", parts._replace(path=parts.path + "/").geturl()),))
         return
     page = open_index(root, opened.names, index_pages(handler), handler.turbo_files.outside)

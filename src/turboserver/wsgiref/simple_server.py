@@ -138,6 +138,8 @@ _ORIGINAL_FORKING = _ORIGINAL_FORKING and next(
 
 def _respond(handler):
     """Run the server's application for the request that `handler` has parsed."""
+    if not hasattr(handler.headers, "get_content_type"):
+        handler.headers = handler.MessageClass()    # {} of HTTP/0.9, from Python 3.14 on; get_environ() asks more of it
     # A program may have put its own ServerHandler here or into the original module.
     make = ServerHandler
     if ServerHandler is _standard_server_handler and _original.ServerHandler is not _original_server_handler:
