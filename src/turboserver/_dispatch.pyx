@@ -50,6 +50,17 @@ cdef tuple GATEWAY_NAMES = ("rfile", "wfile", "handle", "parse_request", "get_en
 cdef tuple FINISH_NAMES = ("rfile", "wfile", "finish")
 
 
+# What SimpleHTTPRequestHandler's __init__ assigns; _files.pyx looks at these itself.
+cdef tuple FILE_ATTRS = ("directory", "extra_response_headers") if sys.version_info >= (3, 15) else ("directory",)
+
+
+cdef bint has_all(dict attrs, tuple names):
+    for name in names:
+        if not PyDict_Contains(attrs, name):
+            return False
+    return True
+
+
 cdef object method_name(char *octets, uint32_t n):
     cdef bytes key
     if n == 3 and memcmp(octets, b"GET", 3) == 0:
@@ -155,8 +166,8 @@ cdef class Dispatcher:
                 del CONSTRUCTING[id(request)]
             if conn.handler is None:
                 raise TypeError(f"{info.factory!r} did not call BaseRequestHandler.__init__")
-        if PyDict_GET_SIZE(conn.attrs) == OWN_ATTRS + 1 and PyDict_Contains(conn.attrs, "directory"):
-            conn.own += 1       # SimpleHTTPRequestHandler's
+        if PyDict_GET_SIZE(conn.attrs) == OWN_ATTRS + len(FILE_ATTRS) and has_all(conn.attrs, FILE_ATTRS):
+            conn.own += len(FILE_ATTRS)
         if info.asks_timeout or PyDict_GET_SIZE(conn.attrs) > conn.own:
             conn.timeout_ns = nanoseconds(conn.handler.timeout)
             conn.c.timeout_ns = max(conn.timeout_ns, 0)

@@ -63,7 +63,7 @@ def set_clock(seconds):
 # What may be assigned on a handler object and has a say in the answer.
 cdef tuple NAMES = (
     "do_GET", "do_HEAD", "translate_path", "send_head", "guess_type", "copyfile", "extensions_map", "index_pages",
-    "extra_response_headers", "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
+    "default_content_type", "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
     "version_string", "date_time_string", "server_version", "sys_version", "protocol_version", "responses",
     "request_version", "_headers_buffer", "wfile", "path", "command", "headers", "turbo_files")
 
@@ -225,6 +225,12 @@ cdef bint is_directory(Connection conn, Entry entry) except -1:
     return found != NULL and (found == <PyObject *>entry.directory or <object>found == entry.directory)
 
 
+cdef bint has_more_fields(Connection conn):
+    """Whether the program has given its answers fields, by 3.15's attribute: each __init__ assigns it there."""
+    cdef PyObject *found = PyDict_GetItemWithError(conn.attrs, "extra_response_headers")
+    return found != NULL and bool(<object>found) or bool(getattr(conn.info.cls, "extra_response_headers", None))
+
+
 cdef bint answer_with_file(Connection conn) except -1:
     """Answer GET or HEAD from what is remembered. False, with nothing done, if the handler has to."""
     cdef HandlerInfo info = conn.info
@@ -233,7 +239,7 @@ cdef bint answer_with_file(Connection conn) except -1:
     cdef Wanted what
     if entry is None or not ts_body_done(conn.body) or not (info.sends_heads if is_head else asks_get(conn)):
         return False
-    if not is_directory(conn, entry) or shadows(conn, NAMES):
+    if not is_directory(conn, entry) or has_more_fields(conn) or shadows(conn, NAMES):
         return False
     what = wanted(conn, entry)
     if what == OTHER or what == UNCHANGED and entry.unchanged is None:
@@ -356,8 +362,7 @@ def remember(handler, root, tuple names, int fd, *, bint beside, library, tag, m
     info = conn.info
     directory = conn.attrs.get("directory")
     if (conn.c.req.form != TS_TARGET_ORIGIN or type(directory) is not str or assigned(conn.attrs, NAMES) or not names
-            or type(info.cls.extensions_map) is not dict
-            or getattr(info.cls, "extra_response_headers", None)):
+            or type(info.cls.extensions_map) is not dict or has_more_fields(conn)):
         return
     fields = fields_of(conn, info, 200)
     key = key_of(conn)

@@ -69,7 +69,7 @@ cdef int refuse_for(handler, ts_refusal why) except -1:
         rules = present_rules(type(handler))
         # The words of http.client.
         if why == TS_REFUSE_FIELDS:
-            explain = f"got more than {rules.c.head.max_headers} headers"
+            explain = f"got more than {min(rules.c.head.max_headers, rules.max_headers)} headers"
         else:
             explain = f"got more than {rules.c.head.max_line} bytes when reading header line"
     return refuse(handler, ts_refusal_status(why), ts_refusal_reason(why).decode(), explain)

@@ -10,6 +10,7 @@ What may not live here: what happens when a limit is reached.
 import http.client
 import http.server
 import io
+import sys
 
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.ref cimport PyObject
@@ -39,6 +40,8 @@ def _reads_no_header_of_09():
     return handler.parse_request() and handler.rfile.tell() == 0
 
 cdef bint BARE_09 = _reads_no_header_of_09()
+# The blank line is one of http.client's _MAXHEADERS up to 3.14, as it is of the scanner's.
+cdef int BLANK_LINE = 1 if sys.version_info >= (3, 15) else 0
 
 
 cdef uint64_t nanoseconds(cls, name, uint64_t default) except? 1:
@@ -85,7 +88,7 @@ cdef Rules rules_of(object cls):
     rules.c.head.max_line = min(
         octets(cls, "turbo_max_header_line", 0x7fffffff, 0x7fffffff), rules.max_line)
     rules.c.head.max_headers = min(
-        octets(cls, "turbo_max_headers", 0x7fffffff, 0x7fffffff), rules.max_headers)
+        octets(cls, "turbo_max_headers", 0x7fffffff, 0x7fffffff), rules.max_headers + BLANK_LINE)
     rules.c.head.max_request_line = min(
         octets(cls, "turbo_max_request_line", TS_MAX_REQUEST_LINE), TS_MAX_REQUEST_LINE)
     rules.c.head.max_head = octets(cls, "turbo_max_header_bytes", rules.c.head.max_head)

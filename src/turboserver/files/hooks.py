@@ -37,4 +37,7 @@ def types(handler):
 def more(handler):
     """Fields for this answer beside those that it has: 3.15's extra_response_headers, and what was found out
     before it was known which answer it would be."""
-    return (*(getattr(handler, "extra_response_headers", None) or ()), *handler._turbo_fields)
+    given = getattr(handler, "extra_response_headers", None)
+    if given is None:   # as 3.15's __init__ leaves it; a class may have its own
+        given = getattr(type(handler), "extra_response_headers", None)
+    return (*(given or ()), *handler._turbo_fields)

@@ -79,11 +79,11 @@ class MediaType(NamedTuple):
     compressible: bool
 
 
-def media_type(name, *, charset="utf-8", more=None):
+def media_type(name, *, charset="utf-8", more=None, default=DEFAULT):
     """The MediaType of a file called `name` (its last name or a path).
 
     charset: said for text/*; None: nowhere. more: {extension in small letters with its dot: type}, which comes first.
-    A type in it is taken as it is. Raises ValueError for one that is no type.
+    default: the type of what nothing is known of. These are taken as they are. Raises ValueError for one that is no type.
     """
     extension = os.path.splitext(name)[1].lower()
     coding = None
@@ -97,6 +97,10 @@ def media_type(name, *, charset="utf-8", more=None):
         kind = TYPES[extension]
     else:
         kind = ask_library(extension)
+        if kind == DEFAULT != default:
+            kind, charset = default, None
+            if not _content_type(kind):
+                raise ValueError(f"{kind!r} is no media type")
     essence = kind.partition(";")[0].strip().lower()
     if charset is not None and ";" not in kind and essence.startswith("text/") and essence != "text/xml":
         kind = f"{kind}; charset={charset}"

@@ -21,7 +21,7 @@ from .. import accelerated
 from . import as_json, codings, conditions, folder, page, partials, ranges
 from .beneath import Refused, open_beneath
 from .hooks import copies, guess, more, types
-from .media_types import MediaType, from_library, media_type
+from .media_types import DEFAULT, MediaType, from_library, media_type
 from .opening import Opened
 
 if accelerated:
@@ -270,12 +270,12 @@ def _media_type(handler, opened):
     kind = guess(handler)
     if kind is not None:
         return MediaType(kind(os.path.join(handler.directory, *opened.names)), None, False)
-    own = types(handler)
+    own, default = types(handler), getattr(handler, "default_content_type", DEFAULT)     # the latter is 3.15's
     try:
-        return media_type(name, more=own)
+        return media_type(name, more=own, default=default)
     except ValueError:
         # The original sends whatever stands there.
-        return MediaType(own[os.path.splitext(name)[1].lower()], None, False)
+        return MediaType(own.get(os.path.splitext(name)[1].lower(), default), None, False)
 
 
 def _send_compressed(handler, choice, fields):
