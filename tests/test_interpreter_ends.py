@@ -467,7 +467,10 @@ MULTIPROCESSING = {
     "a pool in a handler": ("""
     def compute(self):
         with context.Pool(2) as pool:
-            self.answer(b"%d" % sum(pool.map(double, range(10))))
+            total = sum(pool.map(double, range(10)))
+            pool.close()
+            pool.join()     # or its semaphores may be left over at the end, and that is told
+        self.answer(b"%d" % total)
     Handler.do_GET = compute
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     in_thread(server)
