@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 # 3.14t and 3.15t are the builds without the GIL.
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.14t", "3.15", "3.15t")
@@ -32,7 +33,7 @@ os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, sorted(PYENV
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())
 BUILD = PROJECT["build-system"]["requires"]
-TEST = PROJECT["project"]["optional-dependencies"]["test"]
+TEST = [*PROJECT["project"]["optional-dependencies"]["test"], "coverage>=7.6"]
 
 # ---- which tests hang on the interpreter ---------------------------------------------------------------------------------
 
@@ -53,7 +54,7 @@ NEWEST = ("deploy_*", "files_*", "gunicorn", "wsgi_pep3333*", "concurrency*", "s
 # Where an error of ours in memory or in what is left open shows.
 ENGINE = ("contract_*", "behaviour_*", "exchanges", "interpreter_*", "ends", "tls*", "wsgi", "stress", "concurrency*")
 # The fallback without the engine is the standard library's classes and ours that need no engine.
-FALLBACK = ("without_engine", "install", "files_[abcmpt]*", "files_folder", "files_forms", "files_ranges")
+FALLBACK = ("without_engine", "files_[abcmpt]*", "files_folder", "files_forms", "files_ranges")
 
 
 def without(*patterns):
@@ -67,39 +68,56 @@ def only(*patterns):
 # ---- the sessions ----------------------------------------------------------------------------------------------------------
 
 
-def prepare(session, **switches):
+def prepare(session, *, engine=True):
     """What `make test` has in its environment; the engine is compiled into src/, beside those of other Pythons."""
-    session.install("pip", *BUILD, *TEST, "coverage>=7.6")
+    session.install("pip", *BUILD)
+    try:
+        session.install("--only-binary", ":all:", *TEST)
+    except CommandFailed:
+        # A new Python: not everything is there for it yet. Tests of that are skipped, with the reason.
+        for requirement in TEST:
+            try:
+                session.install("--only-binary", ":all:", requirement)
+            except CommandFailed:
+                session.warn(f"{requirement} is not to be had for this Python; what tests it is skipped")
     # The metadata alone, for an editable installation compiles everything each time.
     session.install("--no-build-isolation", "--no-deps", "--editable", ".", env={"TURBOSERVER_PURE": "1"})
-    session.run_install("python", "setup.py", "--quiet", "build_ext", "--inplace", silent=True)
+    if engine:
+        session.run_install("python", "setup.py", "--quiet", "build_ext", "--inplace", silent=True)
 
 
 def pytest(session, *arguments, options=(), **env):
     """Most tests wait for something, so several at a time do not disturb each other."""
-    arguments = session.posargs or arguments
+    folders = [f"--ignore=tests/{folder}" for folder in ONCE_FOLDERS]
     session.run("python", *options, "-m", "pytest", "-q", "-n", "4", "--dist", "worksteal", "-p", "no:cacheprovider",
-                *(f"--ignore=tests/{folder}" for folder in ONCE_FOLDERS if not session.posargs), *arguments, env=env)
+                *(session.posargs or (*folders, *arguments)), env=env)  # fmt: skip
 
 
 def apart(session, name, **switches):
     """The package built with these switches, in a folder of its own: it finds no extension of another build."""
-    folder = Path("build", f"lib-{name}-{session.python or 'default'}")
+    folder = Path("build", f"lib-{name}")
     session.run_install("python", "setup.py", "--quiet", "build", "--build-lib", str(folder), env=switches, silent=True)
     return {"PYTHONPATH": os.pathsep.join([str(folder.resolve()), str(Path("tests").resolve())])}
+
+
+def newest_here():
+    """The newest Python with a GIL for which there is a command."""
+    from shutil import which
+
+    return next((version for version in reversed(PYTHONS) if which(f"python{version}") and not version.endswith("t")), None)
 
 
 @nox.session(python=PYTHONS)
 def tests(session):
     """What hangs on the interpreter: all of that on the oldest and the newest one, the nearest on those between."""
     prepare(session)
-    between = session.python not in (PYTHONS[0], NEWEST_HERE)
+    between = session.python not in (PYTHONS[0], newest_here())
     pytest(session, *without(*ONCE, *(NEWEST if between else ())))
 
 
 @nox.session
 def dev(session):
-    """The engine's tests under `-X dev -W error`: debugging allocators, and whatever is left open is an error."""
+    """The engine's tests in Python's development mode: debugging allocators, and whatever is left open is told."""
     prepare(session)
     pytest(session, *only(*ENGINE), options=("-X", "dev", "-W", "error"), PYTHONDEVMODE="1")
 
@@ -107,12 +125,12 @@ def dev(session):
 @nox.session
 def debug(session):
     """The engine's tests with the invariants of csrc/ asserted (TURBOSERVER_DEBUG=1)."""
-    prepare(session)
+    prepare(session, engine=False)
     pytest(session, *only(*ENGINE), **apart(session, "debug", TURBOSERVER_DEBUG="1"))
 
 
 @nox.session
 def pure(session):
     """The fallback without the engine, as it is installed where there is no compiler (TURBOSERVER_PURE=1)."""
-    prepare(session)
+    prepare(session, engine=False)
     pytest(session, *only(*FALLBACK), **apart(session, "pure", TURBOSERVER_PURE="1"))

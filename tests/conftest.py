@@ -3,7 +3,9 @@ import faulthandler
 import os
 import signal
 import sys
+import sysconfig
 import threading
+import warnings
 
 import pytest
 
@@ -14,6 +16,16 @@ if HERE not in sys.path:
 pytest.register_assert_rewrite("support", "deployed", "differential", "known_differences")
 
 import support  # noqa: E402
+
+if sysconfig.get_config_var("Py_GIL_DISABLED") and "PYTHON_GIL" not in os.environ:
+    # The engine turns the GIL on, with a warning that would be an error here, and a line too many on the stderr of the
+    # programs that tests start. test_interpreter_threads.py looks at it.
+    os.environ["PYTHON_GIL"] = "1"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The global interpreter lock", RuntimeWarning)
+        import turboserver
+
+        turboserver.accelerated  # noqa: B018  (loads it)
 
 #: Seconds after which a test is interrupted; a minute later the run is given up with all stacks shown.
 TEST_LIMIT = 120
