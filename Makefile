@@ -1,5 +1,8 @@
 # make serve   builds turboserver and serves the current folder (PORT=8000)
 # make test    sets up what the tests need and runs them
+# make test-all  what hangs on the interpreter, by nox, on each Python of 3.11 and newer that is
+#              here, in development mode, with assertions, and without the engine
+#              (NOX_ARGS="-s tests-3.13 -- tests/test_ends.py")
 # make bench   every scenario beside every rival (BENCH_ARGS=--quick for two minutes)
 # make micro   the stages alone, in nanoseconds
 # make count   instructions for each request, against the committed figures
@@ -24,6 +27,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+NOX_ARGS ?=
 SOAK ?= 3
 FUZZ ?= 60
 SANITIZE ?= address,undefined
@@ -42,7 +46,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types test-all sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +57,9 @@ serve: $(VENV)/.built
 
 test: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+test-all: build/nox/.ready
+	@build/nox/bin/python -m nox $(NOX_ARGS)
 
 soak: $(VENV)/.built $(VENV)/.tools-test
 	@$(PY) tests/soak.py --minutes $(SOAK)
@@ -112,7 +119,7 @@ model:
 	done
 
 clean:
-	rm -rf $(VENV) .venv-ci-* build dist .pytest_cache src/*.egg-info
+	rm -rf $(VENV) .venv-ci-* .nox build dist .pytest_cache src/*.egg-info
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/turboserver/*.so
 
@@ -188,6 +195,15 @@ build/docs-env/.ready: $(VENV)/.tools pyproject.toml
 	@$(PYTHON) -m venv build/docs-env
 	@build/docs-env/bin/python -m pip --disable-pip-version-check --quiet install \
 	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"])')
+	@touch $@
+
+# nox makes environments by uv, which is much quicker, if it is there.
+build/nox/.ready:
+	@$(PYTHON) -c "$$CHECK"
+	@echo 'turboserver: setting up build/nox'
+	@rm -rf build/nox
+	@$(PYTHON) -m venv build/nox
+	@build/nox/bin/python -m pip --disable-pip-version-check --quiet install 'nox[uv]>=2025.5'
 	@touch $@
 
 # The frameworks' own tests are in their source archives alone.
