@@ -1,6 +1,7 @@
 """`turboserver [DIR]`: what is asked for, what is refused, and what is printed."""
 import contextlib
 import errno
+import importlib.util
 import io
 import os
 import pty
@@ -235,6 +236,7 @@ def test_a_key_with_a_password(folder):
         "the key locked has a password: openssl pkey -in KEY -out PLAIN takes it away")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("passlib") is None, reason="turboserver[auth] is not installed")
 def test_files_of_users_that_are_wrong(folder):
     (folder / "users").write_text("anna:plain\n")
     assert complaint(*LOCAL, "--auth", "@none", cwd=folder) == (

@@ -140,7 +140,7 @@ def _handler(arguments):
             keywords["extra_response_headers"] = headers
         else:
             bases = (type("_", (_ExtraHeaders,), {"extra_response_headers": headers}), *bases)
-    if arguments.content_type != _OCTETS and not hasattr(SimpleHTTPRequestHandler, "default_content_type"):
+    if arguments.content_type != _OCTETS:
         bases = (_DefaultContentType, *bases)
     cls = type("SimpleHTTPRequestHandler", bases, {
         "__doc__": SimpleHTTPRequestHandler.__doc__,
@@ -166,7 +166,7 @@ class _ExtraHeaders:
 
 
 class _DefaultContentType:
-    """3.15's default_content_type for older SimpleHTTPRequestHandlers."""
+    """3.15's default_content_type, on every version: the other types as the original has them."""
 
     def guess_type(self, path):
         guess = super().guess_type(path)
