@@ -75,7 +75,7 @@ class Place:
         return f"http{'s' if self.tls else ''}://{self.host}:{self.port}"
 
     def said(self):
-        return (self.folder / "output").read_text(errors="replace")
+        return (self.folder / "said").read_text(errors="replace")
 
     def connection(self):
         """An http.client connection to it."""

@@ -99,7 +99,7 @@ class Program:
             time.sleep(0.05)
 
     def said(self):
-        return (self.folder / "output").read_text(errors="replace")[-6000:]
+        return (self.folder / "said").read_text(errors="replace")[-6000:]
 
     def visit(self, what, *arguments):
         """What visit.py gives: see there."""
@@ -134,7 +134,7 @@ def run_once(row, mode, folder):
             code = process.wait(4 * DEADLINE)
         except subprocess.TimeoutExpired:
             code = "no end"
-    said = (folder / "output").read_text(errors="replace")
+    said = (folder / "said").read_text(errors="replace")
     if code != 0:
         raise Broken(f"{code}:\n{said[-6000:]}")
     return said
@@ -144,7 +144,7 @@ def run_once(row, mode, folder):
 def _process(row, mode, folder):
     (folder / "reports").mkdir()
     command = [python_of(row.group), *started_by(mode), *map(str, row.command(folder))]
-    with open(folder / "output", "wb") as output:
+    with open(folder / "said", "wb") as output:
         # Some end with their standard input, so it is one that stays.
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=output,
                                    env=environ_of(folder / "reports"), start_new_session=True)

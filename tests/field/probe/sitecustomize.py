@@ -2,7 +2,7 @@
 
 On PYTHONPATH of a program and of all that it starts; so nothing of the program is changed, and reloaders' children are
 seen, too. A process that can be asked has FIELD_REPORTS/PID.alive; its last answer is FIELD_REPORTS/PID, the repr() of a
-list of {"class", "handler", "lane", "reasons", "port"}, one for each server that is bound. lane is None where turboserver is not
+list of {"class", "handler", "lane", "reasons", "port"}, one for each server that listens. lane is None where turboserver is not
 loaded. A server that waits in handle_request(), not in serve_forever(), is in the blocking lane whatever decide() says.
 
 What may not live here: anything that runs before the signal comes, but for its registration; imports in what runs then,
@@ -17,7 +17,7 @@ FOLDER = os.environ.get("FIELD_REPORTS")
 
 
 def servers():
-    """Every bound server of this process; [] while turboserver is still being imported."""
+    """Every listening server of this process; [] while turboserver is still being imported."""
     lanes = sys.modules.get("turboserver.lanes")
     if "turboserver" in sys.modules and not hasattr(lanes, "decide"):
         return []
@@ -34,7 +34,10 @@ def is_server_class(kind):
 
 def described(server, lanes):
     try:
-        name = server.socket.getsockname()
+        sock = server.socket
+        name = sock.getsockname()
+        if sock.type == 1 and not sock.getsockopt(1, 30):   # SOCK_STREAM; SOL_SOCKET, SO_ACCEPTCONN (Linux)
+            return None
     except (AttributeError, OSError):
         return None     # not bound yet, or closed
     lane, reasons = None, []
@@ -60,7 +63,12 @@ def answer(signum, frame):
     os.replace(path + ".new", path)
 
 
-if FOLDER:
-    signal.signal(signal.SIGUSR2, answer)
+def may_be_asked():
     with open(os.path.join(FOLDER, f"{os.getpid()}.alive"), "w"):
         pass
+
+
+if FOLDER:
+    signal.signal(signal.SIGUSR2, answer)
+    may_be_asked()
+    os.register_at_fork(after_in_child=may_be_asked)
