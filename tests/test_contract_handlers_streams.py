@@ -4,8 +4,11 @@ What is said about headers, responses and logging is in test_contract_handlers_h
 SimpleHTTPRequestHandler in test_contract_handlers_files.py.
 """
 import io
+import os
+import select
 import selectors
 import socket
+import threading
 
 import pytest
 
@@ -123,6 +126,32 @@ class TestRawSocket:
             assert read_until(sock, b"go") == b"go"
             sock.sendall(b"abc")
             assert read_until_eof(sock) == b"b'abc'"
+
+    def test_descriptor_made_non_blocking(self, backend):
+        """Not by the socket object but by fcntl, so that gettimeout() is None: fakeredis looks for commands so."""
+        steps = [threading.Event() for unused in range(3)]
+        seen = []
+
+        class Handler(backend.socketserver.StreamRequestHandler):
+            def handle(self):
+                os.set_blocking(self.rfile.fileno(), False)
+                assert self.connection.gettimeout() is None
+                seen.append([self.rfile.readline(), self.rfile.read(4)])
+                for step in steps:
+                    step.set()
+                    select.select([self.connection], [], [], DEADLINE)
+                    seen.append([self.rfile.readline(), self.rfile.readline()])
+
+        with serving(backend.socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)) as server:
+            with connect(server) as sock:
+                for step, sent in zip(steps, (b"whole\npa", b"rt\n", None)):
+                    assert step.wait(DEADLINE)
+                    if sent is None:
+                        sock.shutdown(socket.SHUT_WR)
+                    else:
+                        sock.sendall(sent)
+                assert read_until_eof(sock) == b""
+        assert seen == [[b"", None], [b"whole\n", b"pa"], [b"rt\n", b""], [b"", b""]]
 
     def test_settimeout_in_the_handler(self, base, serve):
         class Handler(base):

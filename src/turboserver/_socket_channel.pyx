@@ -333,6 +333,9 @@ cdef class SocketChannel(Channel):
         patience = self.patience_by_rules()
         if patience == 0:
             return False
+        # The program may have made the descriptor non-blocking behind the socket object's back.
+        if self.hurry_ns == 0 and self.sock.gettimeout() is None and not os.get_blocking(self.handle()):
+            return False
         if not wait_ready(self.handle(), False, patience):
             self.late()
             raise TimeoutError("timed out")
@@ -398,8 +401,8 @@ cdef class SocketChannel(Channel):
             if got == -EINTR:
                 PyErr_CheckSignals()
                 continue
-            if got == -EAGAIN:  # the program has made the descriptor non-blocking
-                return Channel.refill(self)
+            if got == -EAGAIN:
+                return -1       # the program has made the descriptor non-blocking, or set SO_RCVTIMEO
             if got < 0:
                 raise os_error(<int>-got)
             if b.pos == b.end:  # else another thread was here, and these come after its
