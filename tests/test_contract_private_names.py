@@ -5,6 +5,7 @@
 """
 import http.client
 import http.server
+import selectors
 import socket
 import socketserver
 import sys
@@ -353,3 +354,27 @@ class TestReplacedGlobals:
         with serving(backend.http_server.HTTPServer(("127.0.0.1", 0), ok_handler(backend))) as server:
             assert type(server.socket) is Patched
             assert fetch(server).status == 200
+
+    def test_selectors_taken_away_after_the_import(self, turbo, monkeypatch):
+        """eventlet deletes those that block. A program that patches first has socketserver without them, but under
+        `turboserver run` socketserver is there before the program."""
+        used = []
+
+        class Green(selectors.SelectSelector):
+            def select(self, timeout=None):
+                used.append(timeout)
+                return super().select(timeout)
+
+        monkeypatch.setattr(socketserver, "_ServerSelector", socketserver._ServerSelector)
+        monkeypatch.setattr(selectors, "SelectSelector", Green)
+        monkeypatch.delattr(selectors, "PollSelector")
+        monkeypatch.setenv("TURBOSERVER_LANE", "compatible")
+        with serving(turbo.http_server.HTTPServer(("127.0.0.1", 0), ok_handler(turbo))) as server:
+            assert fetch(server).status == 200
+        assert used
+        used.clear()
+        with turbo.http_server.HTTPServer(("127.0.0.1", 0), ok_handler(turbo)) as server:
+            with connect(server) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                server.handle_request()
+        assert used

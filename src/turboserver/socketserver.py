@@ -14,6 +14,7 @@ What may not live here: work per byte; anything about HTTP.
 import _thread
 import errno
 import os
+import selectors
 import signal
 import socket
 import socketserver
@@ -78,6 +79,7 @@ class BaseServer(_original.BaseServer):
         terminated = Terminated(self)
         try:
             if lane == lanes.COMPATIBLE:
+                _renew_selector()
                 with terminated:
                     _original.BaseServer.serve_forever(self, poll_interval)
             else:
@@ -103,6 +105,7 @@ class BaseServer(_original.BaseServer):
         """Handle one request, as the original does: wait for it no longer than `timeout` (seconds or
         None), then call handle_timeout()."""
         self._turbo_begin_anew()
+        _renew_selector()
         return _original.BaseServer.handle_request(self)
 
     def shutdown(self):
@@ -229,6 +232,14 @@ class BaseServer(_original.BaseServer):
         handler returns. With a mixin whose block_on_close is true that is waited for, within
         turbo_shutdown_timeout; then their connections are shut."""
         _close(self, _original.BaseServer.server_close)
+
+
+def _renew_selector():
+    """eventlet takes the selectors that block out of `selectors`. Where socketserver was imported before, as by
+    `turboserver run`, it has one of them still, which would hold up every greenlet."""
+    present = getattr(socketserver, "_ServerSelector", None)
+    if present is not None and getattr(selectors, present.__name__, None) is not present:
+        socketserver._ServerSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def _close(server, original):

@@ -40,6 +40,7 @@ class Row:
     short: bool = False             # in the short form, which CI runs
     server: str = ""                # which of several servers of the program: the end of its class's name
     tls: bool = False
+    installs: bool = False          # the program is told by a last argument, `install`, to call turboserver.install()
     note: str = ""                  # for the table
 
     @property

@@ -57,9 +57,12 @@ def environ_of(reports=None):
     return inherited
 
 
-def started_by(mode):
-    """What stands between `python` and the program's own command line."""
-    return ["-m", "turboserver", "run"] if mode == "turboserver" else []
+def command_line(row, mode, folder):
+    """The whole of it; the program's own part is the same in both modes, but for one that installs by itself."""
+    own = [str(word) for word in row.command(folder)]
+    if mode == "turboserver":
+        own = [*own, "install"] if row.installs else ["-m", "turboserver", "run", *own]
+    return [python_of(row.group), *own]
 
 
 class Program:
@@ -143,7 +146,7 @@ def run_once(row, mode, folder):
 @contextlib.contextmanager
 def _process(row, mode, folder):
     (folder / "reports").mkdir()
-    command = [python_of(row.group), *started_by(mode), *map(str, row.command(folder))]
+    command = command_line(row, mode, folder)
     with open(folder / "said", "wb") as output:
         # Some end with their standard input, so it is one that stays.
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=output,
