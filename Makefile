@@ -10,6 +10,8 @@
 # make soak    a mixed load of good and hostile clients for 3 minutes (SOAK=minutes)
 # make frameworks  Django, Flask, Falcon, bottle, Pyramid and middlewares on the WSGI server,
 #              and the tests of their own (needs PyPI)
+# make field   programs that nobody here wrote, from PyPI: that they work, and how fast; writes
+#              docs/field.md (needs PyPI and wrk)
 # make browser  the folder page in Chromium (needs PyPI and chromium); pictures of it are in
 #              build/browser then
 # make docs    builds docs/ into build/docs, warnings being errors (needs PyPI)
@@ -34,8 +36,12 @@ SANITIZE ?= address,undefined
 BENCH_ARGS ?=
 TYPES_ARGS ?=
 
+FIELD_ARGS ?=
+
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
+FIELD_SHORT = web documents lines
+FIELD = $(FIELD_SHORT) large patched
 NATIVE = $(wildcard csrc/*.[ch] src/turboserver/*.pyx src/turboserver/*.pxd)
 
 # Claims are checked on a smaller model than assertions are: each state counts
@@ -46,7 +52,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types test-all sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types test-all field field-ready sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +78,13 @@ fuzz: $(VENV)/.tools-fuzz
 
 frameworks: $(VENV)/.built $(VENV)/.tools-test build/frameworks/.ready build/frameworks/.suites
 	@$(PY) -m pytest $(PYTEST_ARGS) tests/test_frameworks*.py tests/test_proxies.py
+
+field: $(VENV)/.built $(VENV)/.tools-test $(FIELD:%=build/field/%/.ready) build/field/.suites
+	@FIELD=whole $(PY) -m pytest $(PYTEST_ARGS) tests/test_field*.py
+	@$(PY) tests/field/measure.py $(FIELD_ARGS)
+
+# The environments of the short form, which `make test` runs where they are.
+field-ready: $(FIELD_SHORT:%=build/field/%/.ready)
 
 browser: $(VENV)/.built $(VENV)/.tools-test $(VENV)/.tools-browser
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
@@ -215,4 +228,20 @@ build/frameworks/.suites: build/frameworks/.ready tests/frameworks/suites.txt te
 	  --no-binary $$(sed -n 's/==.*//p' tests/frameworks/suites.txt | paste -s -d , -) \
 	  --requirement tests/frameworks/suites.txt
 	@set -e; cd build/frameworks/suites; for archive in *.tar.gz; do tar -xzf $$archive; done
+	@touch $@
+
+# An environment for each group of the field, as above without turboserver itself.
+build/field/%/.ready: tests/field/requirements/%.txt | $(VENV)/.tools
+	@echo 'turboserver: setting up build/field/$*'
+	@rm -rf build/field/$*
+	@$(PYTHON) -m venv --without-pip build/field/$*
+	@$(PIP) --python build/field/$* install --no-compile --no-deps --only-binary :all: --requirement $<
+	@touch $@
+
+build/field/.suites: tests/field/requirements/suites
+	@echo "turboserver: fetching the programs' own tests"
+	@rm -rf build/field/suites
+	@$(PIP) download --no-deps --dest build/field/suites \
+	  --no-binary $$(sed -n 's/==.*//p' $< | paste -s -d , -) --requirement $<
+	@set -e; cd build/field/suites; for archive in *.tar.gz; do tar -xzf $$archive; done
 	@touch $@

@@ -25,6 +25,8 @@ import rows  # noqa: E402
 import running  # noqa: E402
 from row import HERE  # noqa: E402
 
+#: Of wrk: no more than the original's listening queue of 5 takes.
+CONNECTIONS = 4
 RESULTS = HERE.parent.parent / "docs" / "field.md"
 
 
@@ -32,9 +34,9 @@ def loaded(program, seconds):
     """Requests or round trips a second of one round."""
     row = program.row
     if callable(row.load):
-        return float(program.visit("load", str(seconds), str(row.connections)))
+        return float(program.visit("load", str(seconds)))
     said = subprocess.run(
-        ["wrk", "-t1", f"-c{row.connections}", f"-d{max(1, round(seconds))}s", program.place.url + row.load],
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", program.place.url + row.load],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
     rate = re.search(r"^Requests/sec:\s*([\d.]+)", said, re.M)
     if rate is None or "Non-2xx" in said:
@@ -115,8 +117,8 @@ def page(lines, arguments):
         "", f"- {datetime.date.today()}, {machine()}, {platform.python_implementation()} {platform.python_version()}",
         f"- rounds: {arguments.rounds} of {arguments.seconds:g} s for each, in turn; the median. Both programs run at the "
         "same time. Only ratios count.",
-        "- load: wrk with 4 connections for HTTP; for all else the program's own client, in a process of Python, "
-        "so that much of each round trip is the client's",
+        f"- load: wrk with {CONNECTIONS} connections for HTTP; for all else one client after the other asks, the program's "
+        "own, in Python: then much of each round trip is the client's",
         f"- programs: {', '.join(versions())}", "",
         "Lanes are those of [ARCHITECTURE.md](../ARCHITECTURE.md); in brackets what a program overrides that decides it.",
         "Rates are a second. The original's HTTP with a head and a body in two packets waits for delayed acknowledgements "

@@ -36,7 +36,6 @@ class Row:
     lane: str = "reactor"           # which lane it takes; one that becomes slower, or faster, is seen
     load: object = None             # None: there is nothing to measure
     unit: str = "requests"
-    connections: int = 4            # of wrk, or threads that make round trips; no more than the original's queue takes
     short: bool = False             # in the short form, which CI runs
     server: str = ""                # which of several servers of the program: the end of its class's name
     tls: bool = False
