@@ -25,6 +25,7 @@ class Suite:
 
 
 CASES = {
+    "dnslib": Suite("dnslib-0.9.26", "lines", ("--doctest-modules", "dnslib/server.py"), 2),
     "fakeredis": Suite("fakeredis-2.41.0", "lines", ("test/test_tcp_server",), 10),
     "jsonrpclib": Suite("jsonrpclib_pelix-1.2.0", "lines", ("tests",), 100),
     "MkDocs": Suite("mkdocs-1.6.1", "documents", ("mkdocs/tests/livereload_tests.py",), 20),
@@ -47,22 +48,24 @@ CASES = {
 DIFFERENCES = {}
 
 
-def run(suite, mode, report, tests=()):
-    """{test: "passed", "skipped" or what went wrong}, of all of the suite or of these tests; and pytest's output."""
-    arguments = ["-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", "--timeout=60", "-o", "addopts=",
-                 f"--junitxml={report}", *suite.arguments]
+def run(suite, mode, report):
+    """({test: "passed", "skipped" or what went wrong}, what pytest said). report: a path that is not there yet."""
     begin = ["-m", "turboserver", "run"] if mode == "turboserver" else []
     done = subprocess.run(
-        [running.python_of(suite.group), "-W", "ignore", *begin, *arguments], cwd=SUITES / suite.folder,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
-        env=running.environ_of() | {"PYTHONDONTWRITEBYTECODE": "1"})
-    said = done.stdout.decode(errors="replace")
+        [running.python_of(suite.group), "-W", "ignore", *begin, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short",
+         "--timeout=60", "-o", "addopts=", f"--junitxml={report}", *suite.arguments],
+        cwd=SUITES / suite.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=LIMIT, env=running.environ_of() | {"PYTHONDONTWRITEBYTECODE": "1"})
     outcomes = {}
     if report.exists():
         for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
-            bad = [child for child in case if child.tag in ("failure", "error")]
-            skipped = case.find("skipped") is not None
-            name = f"{case.get('classname')}.{case.get('name')}"
-            outcomes[name] = (bad[0].get("message") or "") + "\n" + (bad[0].text or "") if bad else \
-                "skipped" if skipped else "passed"
-    return outcomes, said
+            outcomes[f"{case.get('classname')}.{case.get('name')}"] = outcome(case)
+    return outcomes, done.stdout.decode(errors="replace")
+
+
+def outcome(case):
+    """Of a <testcase> of JUnit's XML."""
+    for child in case:
+        if child.tag in ("failure", "error"):
+            return f"{child.get('message')}\n{child.text}"
+    return "passed" if case.find("skipped") is None else "skipped"
