@@ -463,14 +463,15 @@ class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
     def setup(self):
         """Make connection, rfile and wfile from the request (a socket)."""
         sock = self.request
-        if self.turbo_no_delay and getattr(sock, "family", None) in _TCP_FAMILIES:
+        no_delay = self.turbo_no_delay and getattr(sock, "family", None) in _TCP_FAMILIES
+        if no_delay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if not (isinstance(sock, socket.socket) and hasattr(sock, "_io_refs")):
             return _original.StreamRequestHandler.setup(self)
         self.connection = sock
         if self.timeout is not None:
             sock.settimeout(self.timeout)
-        if self.disable_nagle_algorithm:
+        if self.disable_nagle_algorithm and not no_delay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         plain = type(sock) is socket.socket and not lanes.environment_is_patched()
         reading, writing = channels(sock, plain, self)
