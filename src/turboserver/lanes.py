@@ -18,8 +18,8 @@ before this module was imported (`BaseHTTPRequestHandler.protocol_version = ...`
 is not seen as replaced, so the engine reads constants from the class and never
 assumes them. A *function* put there earlier is seen, by the globals it runs in.
 
-Pure Python, no engine import, no state but the table of known classes. Any
-thread may call anything here. What the lanes do lives elsewhere.
+Pure Python, no engine import, no state but the table of known classes and what was last
+found not to be patched. Any thread may call anything here. What the lanes do lives elsewhere.
 """
 
 import functools
@@ -189,21 +189,28 @@ def environment_is_patched():
 
     A replaced `time.sleep` alone counts only if it is theirs: tests replace it too.
     """
-    def genuine(function, module):
-        return (isinstance(function, types.BuiltinFunctionType)
-                and function.__module__ == module)
-
-    if socket.socket.__module__ != "socket" or not genuine(select.select, "select"):
-        return True
-    # The standard module's own globals, where programs put others.
-    if socketserver.socket is not socket or socketserver.threading is not threading:
-        return True
+    global _unpatched
     # threading keeps its start function under another name from 3.13 on.
     start = getattr(threading, "_start_joinable_thread", None) or threading._start_new_thread
-    if not genuine(start, "_thread"):
+    # The standard module's own globals, where programs put others.
+    present = (socket.socket, select.select, socketserver.socket, socketserver.threading, start, time.sleep)
+    # Each connection of the blocking lane asks. These are compared by identity before anything else.
+    if present == _unpatched:
+        return False
+    if (socket.socket.__module__ != "socket" or not _is_builtin(select.select, "select")
+            or socketserver.socket is not socket or socketserver.threading is not threading
+            or not _is_builtin(start, "_thread")
+            or (getattr(time.sleep, "__module__", None) or "").partition(".")[0] in ("gevent", "eventlet")):
         return True
-    sleeper = getattr(time.sleep, "__module__", None) or ""
-    return sleeper.partition(".")[0] in ("gevent", "eventlet")
+    _unpatched = present
+    return False
+
+
+_unpatched = None   # what environment_is_patched() last found to be genuine
+
+
+def _is_builtin(function, module):
+    return isinstance(function, types.BuiltinFunctionType) and function.__module__ == module
 
 
 def _lane_asked_for():

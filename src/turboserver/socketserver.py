@@ -34,7 +34,7 @@ _original = types.SimpleNamespace(**vars(socketserver))
 
 if accelerated:
     from ._socket_channel import (
-        IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, begin_waiting, channels, end_idle, end_waiting,
+        IDLE_BLOCKS, IDLE_HTTP, PATIENCE_FROM, be_patient, begin_waiting, channels, end_idle, end_waiting, is_tcp,
     )
     from ._connection import Supplied
     from ._datagram import DatagramFlow
@@ -383,7 +383,7 @@ class ThreadingMixIn(_original.ThreadingMixIn):
 
     def process_request(self, request, client_address):
         """Start a thread that runs process_request_thread(). Raises RuntimeError if none can be had."""
-        if self.block_on_close:
+        if self.block_on_close and "_threads" not in vars(self):
             ours = isinstance(self, BaseServer)
             vars(self).setdefault("_threads", Threads(self) if ours else _original._Threads())
         # Programs replace the standard module's `threading`; so it is looked up there.
@@ -463,7 +463,9 @@ class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
     def setup(self):
         """Make connection, rfile and wfile from the request (a socket)."""
         sock = self.request
-        no_delay = self.turbo_no_delay and getattr(sock, "family", None) in _TCP_FAMILIES
+        plain = type(sock) is socket.socket and not lanes.environment_is_patched()
+        no_delay = self.turbo_no_delay and (
+            is_tcp(sock) if plain else getattr(sock, "family", None) in _TCP_FAMILIES)
         if no_delay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if not (isinstance(sock, socket.socket) and hasattr(sock, "_io_refs")):
@@ -473,7 +475,6 @@ class StreamRequestHandler(BaseRequestHandler, _original.StreamRequestHandler):
             sock.settimeout(self.timeout)
         if self.disable_nagle_algorithm and not no_delay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        plain = type(sock) is socket.socket and not lanes.environment_is_patched()
         reading, writing = channels(sock, plain, self)
         self.rfile = RequestReader(reading) if self.rbufsize == -1 else sock.makefile("rb", self.rbufsize)
         self.wfile = ResponseWriter(writing) if self.wbufsize == 0 else sock.makefile("wb", self.wbufsize)
