@@ -25,6 +25,8 @@ def test_suite(name, tmp_path):
         running.python_of(suite.group)
     except running.Absent as absent:
         pytest.skip(str(absent))
+    if not (running.BUILD / ".suites").exists():
+        pytest.skip("the programs' own tests are not here: `make field` fetches them")
     outcomes, said = suites.run(suite, "turboserver", tmp_path / "ours")
     passed = [test for test, outcome in outcomes.items() if outcome == "passed"]
     assert len(passed) >= suite.fewest, said[-5000:]

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from google_auth_oauthlib.flow import InstalledAppFlow
 
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
-pages = []
+pages, browsers = [], []
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -42,7 +42,8 @@ url = f"http://127.0.0.1:{provider.server_port}"
 class Flow(InstalledAppFlow):
     def authorization_url(self, **more):
         address, state = super().authorization_url(**more)
-        threading.Thread(target=lambda: pages.append(urllib.request.urlopen(address).read())).start()
+        browsers.append(threading.Thread(target=lambda: pages.append(urllib.request.urlopen(address).read())))
+        browsers[-1].start()
         return address, state
 
 
@@ -52,7 +53,7 @@ for number in range(3):
     credentials = flow.run_local_server(host="127.0.0.1", port=0, open_browser=False, timeout_seconds=20,
                                         success_message="You may close this")
     assert credentials.token == "a token"
-while len(pages) < 3:
-    pass
+for browser in browsers:
+    browser.join(20)
 assert pages == [b"You may close this"] * 3, pages
 provider.shutdown()
