@@ -15,6 +15,9 @@
 # make browser  the folder page in Chromium (needs PyPI and chromium); pictures of it are in
 #              build/browser then
 # make docs    builds docs/ into build/docs, warnings being errors (needs PyPI)
+# make wheel   the source archive and a wheel for each Python here, installed and tested
+#              (PYTHONS='python3.13 ...' for those, WHEEL_CHROOT=1 also in a Debian without
+#              a compiler; needs PyPI), into build/wheels/dist
 # make sanitize  the Python tests under sanitizers (SANITIZE=thread for the other ones)
 # make types   mypy, pyright (needs node) and stubtest over the stubs and tests/typing (needs PyPI;
 #              TYPES_ARGS=--short for mypy and stubtest alone)
@@ -38,6 +41,9 @@ TYPES_ARGS ?=
 
 FIELD_ARGS ?=
 
+PYTHONS ?=
+WHEEL_CHROOT ?=
+
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
 FIELD_SHORT = web documents lines
@@ -52,7 +58,7 @@ MODEL_RUN = run() { (cd build/model && ./pan -m1000000 "$$@") >build/model/log 2
   grep -E 'errors:|states, stored|error|depth too small|out of memory' build/model/log; \
   grep -q 'errors: 0' build/model/log && ! grep -qE 'too small|out of memory' build/model/log; }; run
 
-.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types test-all field field-ready sanitize model clean
+.PHONY: help serve test bench micro count soak fuzz frameworks browser docs types test-all field field-ready wheel sanitize model clean
 .DELETE_ON_ERROR:
 
 help:
@@ -130,6 +136,9 @@ model:
 	  $(MODEL_CC) -DSAFETY -DNOCLAIM -o build/model/pan build/model/pan.c; \
 	  $(MODEL_RUN); \
 	done
+
+wheel: build/wheels-env/.ready
+	@build/wheels-env/bin/python wheels/make.py $(if $(WHEEL_CHROOT),--chroot) $(PYTHONS)
 
 clean:
 	rm -rf $(VENV) .venv-ci-* .nox build dist .pytest_cache src/*.egg-info
@@ -217,6 +226,16 @@ build/nox/.ready:
 	@rm -rf build/nox
 	@$(PYTHON) -m venv build/nox
 	@build/nox/bin/python -m pip --disable-pip-version-check --quiet install 'nox[uv]>=2025.5'
+
+build/wheels-env/.ready: pyproject.toml
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'make wheel needs Python 3.11 or newer with its venv module (PYTHON=...)' >&2; exit 1; }
+	@echo 'turboserver: setting up build/wheels-env'
+	@rm -rf build/wheels-env
+	@$(PYTHON) -m venv build/wheels-env
+	@build/wheels-env/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["wheel"], sep="\n")' \
+	  >build/wheels-env/requirements.txt
+	@build/wheels-env/bin/python -m pip --disable-pip-version-check --quiet install --requirement build/wheels-env/requirements.txt
 	@touch $@
 
 # The frameworks' own tests are in their source archives alone.

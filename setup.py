@@ -14,9 +14,11 @@ than CPython, and where no C compiler or no Python.h is found. A compiler that i
 code never turns into a slow installation.
 """
 
+import gzip
 import os
 import sys
 import sysconfig
+import tarfile
 import tempfile
 from functools import cache
 from glob import glob
@@ -25,6 +27,7 @@ from pathlib import Path
 from setuptools import Distribution, Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 CORE = "turboserver_core"
 BACKENDS = {"poller_epoll.c": "linux", "poller_kqueue.c": "darwin"}
@@ -37,6 +40,7 @@ def switch(name):
 
 DEBUG, COVERAGE, PURE = switch("DEBUG"), switch("COVERAGE"), switch("PURE")
 SANITIZE = os.environ.get("TURBOSERVER_SANITIZE", "")
+RELEASE = not (DEBUG or COVERAGE or SANITIZE)
 
 # Objects of different switches, or of different Pythons, never meet.
 MODE = "-".join(
@@ -61,7 +65,18 @@ def flags():
     if COVERAGE:
         compiler += ["--coverage", "-O0"]
         linker += ["--coverage"]
+    if RELEASE:
+        # Each extension has the whole library linked in, and Cython's own functions: what it never calls is left out.
+        compiler += ["-ffunction-sections", "-fdata-sections"]
+        linker += ["-Wl,-dead_strip"] if sys.platform == "darwin" else ["-Wl,--gc-sections"]
     return compiler, linker
+
+
+def strip_flags():
+    """For the linker of what is installed elsewhere. In place the names stay: bench/instructions.py and profilers read them."""
+    if not RELEASE:
+        return []
+    return ["-Wl,-S", "-Wl,-x"] if sys.platform == "darwin" else ["-Wl,--strip-all"]
 
 
 def core_sources():
@@ -145,6 +160,8 @@ class BuildExtensions(build_ext):
         )
         for extension, new in zip(self.extensions, generated, strict=True):
             extension.sources = new.sources
+            if not self.inplace:
+                extension.extra_link_args += strip_flags()
         # The names of extensions do not tell the switches apart; those in place and those elsewhere each have a mode.
         place = "" if self.inplace else Path(self.build_lib).name + "-"
         stamp = Path("build", f"mode-{place}{sys.implementation.cache_tag}")
@@ -152,6 +169,34 @@ class BuildExtensions(build_ext):
             self.force = True
         super().run()
         stamp.write_text(MODE)
+
+    def build_extensions(self):
+        # A Python that was built by hand has the loader look into its own folder. We need no library from there, and what
+        # is installed elsewhere is not to name folders of this machine.
+        self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
+
+class SourceArchive(sdist):
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        """With SOURCE_DATE_EPOCH (seconds): the same octets whenever, wherever and by whom it is made."""
+        moment = os.environ.get("SOURCE_DATE_EPOCH")
+        if format != "gztar" or moment is None:
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+
+        def plain(member):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = int(moment), 0, 0, "", ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        path = base_name + ".tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=int(moment)) as packed,
+            tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=plain)  # goes through folders by name
+        return path
 
 
 class NativeDistribution(Distribution):
@@ -168,7 +213,7 @@ def extensions():
             [path],
             include_dirs=["csrc"],
             extra_compile_args=compiler,
-            extra_link_args=linker,
+            extra_link_args=linker.copy(),
             # The library is linked in, so its sources count as well.
             depends=headers() + core_sources(),
         )
@@ -180,7 +225,7 @@ def extensions():
 if __name__ == "__main__":
     setup(
         distclass=NativeDistribution,
-        cmdclass={"build_clib": BuildCore, "build_ext": BuildExtensions},
+        cmdclass={"build_clib": BuildCore, "build_ext": BuildExtensions, "sdist": SourceArchive},
         ext_modules=[] if PURE else extensions(),
         libraries=[]
         if PURE
