@@ -1,4 +1,5 @@
-"""Looks at archives: `python wheels/check.py [--local] FILE...`, each a wheel or the source archive. Ends with 1 if any is wrong.
+"""Looks at archives: `python wheels/check.py [--local] [--complete] FILE...`, each a wheel or the source archive.
+Ends with 1 if any is wrong.
 
 A wheel: not larger than LIMIT; exactly the modules of src/turboserver and its extensions, one for each .pyx, all for the one
 Python that its name says; no sources and no tests; and each extension stripped, free of paths of the machine that built it,
@@ -7,7 +8,8 @@ any extension it is the fallback's, and its name must say `py3-none-any` or, fro
 
 The source archive: everything to build and to test from, and nothing that was built.
 
---local allows the platform `linux_x86_64` (not yet repaired by auditwheel), which no index takes.
+--local allows the platform `linux_x86_64` (not yet repaired by auditwheel), which no index takes. --complete: there is one
+source archive and one wheel for each line of wheels/identifiers.txt, and none else.
 
 What may not live here: running what is looked at; wheels of other processors and systems are looked at as well.
 """
@@ -178,16 +180,43 @@ def look_at(path, local=False):
     return list(look_at_wheel(path, local) if path.suffix == ".whl" else look_at_source(path))
 
 
+def identifier(path):
+    """What cibuildwheel calls a wheel: `cp314t-manylinux_x86_64`, `cp311-macosx_arm64`."""
+    _, _, _, tags = parse_wheel_filename(path.name)
+    tag = max(tags, key=lambda tag: tag.platform)
+    system, processor = re.match(r"([a-z]+)\d*_?(?:\d+_\d+_)?(.+)", tag.platform).groups()
+    return f"{tag.abi}-{system}_{processor}"
+
+
+def missing(paths):
+    """Yields what of a release is not there, or is there besides."""
+    wanted = (ROOT / "wheels" / "identifiers.txt").read_text().split()
+    found = [identifier(path) for path in paths if path.suffix == ".whl"]
+    for name in sorted(set(wanted) - set(found)):
+        yield f"no wheel {name}"
+    for name in sorted(set(found)):
+        if name not in wanted or found.count(name) != 1:
+            yield f"{found.count(name)} wheels {name}"
+    if len(paths) - len(found) != 1:
+        yield f"{len(paths) - len(found)} source archives"
+    if len({path.name.split("-")[1].removesuffix(".tar.gz") for path in paths}) != 1:
+        yield "not of one version"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("archives", type=Path, nargs="+")
     parser.add_argument("--local", action="store_true", help="wheels that auditwheel has not seen are allowed")
+    parser.add_argument("--complete", action="store_true", help="all archives of a release are given")
     arguments = parser.parse_args()
     wrong = 0
     for path in arguments.archives:
         found = look_at(path, arguments.local)
         wrong += len(found)
         print(f"{path.name}: {path.stat().st_size:,} octets, {'; '.join(found) or 'as it should be'}")
+    for found in missing(arguments.archives) if arguments.complete else ():
+        wrong += 1
+        print(found)
     sys.exit(wrong > 0)
 
 
