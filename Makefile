@@ -141,7 +141,7 @@ wheel: build/wheels-env/.ready
 	@build/wheels-env/bin/python wheels/make.py $(if $(WHEEL_CHROOT),--chroot) $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) .venv-ci-* .nox build dist .pytest_cache src/*.egg-info
+	rm -rf $(VENV) .venv-ci* .nox build dist .pytest_cache src/*.egg-info
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/turboserver/*.so
 

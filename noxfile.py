@@ -41,7 +41,7 @@ TEST = [*PROJECT["project"]["optional-dependencies"]["test"], "coverage>=7.6"]
 # no part in of the file server, and all that stands on the frameworks' and other programs' own versions.
 ONCE = (
     *("csrc", "model", "sanitizers", "fuzz", "soak", "attacks", "bench*", "instructions", "scan_differential", "proxies"),
-    *("wsgi_model", "frameworks*", "docs*"),
+    *("wsgi_model", "frameworks*", "docs*", "field*", "packaging*", "typing"),
     *(f"files_{part}" for part in (
         "auth", "beneath*", "codings", "conditions", "folder", "forms", "media_types", "page", "partials", "ranges",
         "throttle", "upload", "handler_clients", "handler_folders", "handler_refusals", "handler_uploads",
