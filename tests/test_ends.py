@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -487,9 +488,10 @@ print("not reached")
 
 
 @contextlib.contextmanager
-def process(server_class, timeout=DEADLINE):
-    """Yields the process of PROGRAM and its address; its handlers say "entered", and wait for a line at /slow."""
-    started = subprocess.Popen([sys.executable, "-c", PROGRAM, server_class, str(timeout)],
+def process(server_class, timeout=DEADLINE, *, within=()):
+    """Yields the process of PROGRAM and its address; its handlers say "entered", and wait for a line at /slow.
+    within: the command that starts it."""
+    started = subprocess.Popen([*within, sys.executable, "-c", PROGRAM, server_class, str(timeout)],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield started, ("127.0.0.1", int(started.stdout.readline()))
@@ -583,6 +585,62 @@ print("not reached")
             assert started.stdout.readline() == b"entered\n"
             started.send_signal(signal.SIGTERM)
             assert started.wait(DEADLINE) == -signal.SIGKILL
+
+
+# A container's first process is process 1 of its PID namespace: no signal that it sends to itself, or that comes from
+# within, ends it (pid_namespaces(7)).
+CONTAINER = ["unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), "--pid", "--fork", "--kill-child"]
+
+
+@pytest.fixture(scope="module")
+def container():
+    """The command that starts another as process 1."""
+    try:
+        done = subprocess.run([*CONTAINER, sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True,
+                              text=True, timeout=DEADLINE)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare(1), of Linux")
+    if done.stdout != "1\n":
+        pytest.skip(f"no PID namespace can be had: {done.stderr.strip()}")
+    return CONTAINER
+
+
+def first_of(started):
+    """The process (its number here) that unshare has started as process 1."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[1] == str(started.pid):
+                return int(path.parent.name)
+
+
+class TestTerminationOfProcess1:
+    def test_what_was_read_is_answered(self, any_lane, server_class, container):
+        with process(server_class, within=container) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/slow"))
+            assert started.stdout.readline() == b"entered\n"
+            os.kill(first_of(started), signal.SIGTERM)
+            time.sleep(0.2)
+            assert started.poll() is None
+            started.stdin.write(b"x")
+            started.stdin.flush()
+            assert answers(read_until_eof(sock)) == 1
+            assert started.wait(DEADLINE) == 128 + signal.SIGTERM
+            assert started.stdout.read() == started.stderr.read() == b""
+
+    def test_a_deadline_ends_the_rest(self, any_lane, server_class, container):
+        with process(server_class, 0.3, within=container) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/hangs"))
+            assert started.stdout.readline() == b"entered\n"
+            os.kill(first_of(started), signal.SIGTERM)
+            assert started.wait(DEADLINE) == 128 + signal.SIGTERM
+            assert started.stdout.read() == started.stderr.read() == b""
+
+    def test_a_main_thread_that_takes_no_signals_ends_too(self, lane, container):
+        with process("HTTPServer", 0.3, within=container) as (started, address), connect(address) as sock:
+            sock.sendall(get(b"/deaf"))
+            assert started.stdout.readline() == b"entered\n"
+            os.kill(first_of(started), signal.SIGTERM)
+            assert started.wait(DEADLINE) == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize("blocking", (True, False))

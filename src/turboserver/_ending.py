@@ -128,7 +128,7 @@ class Terminated:
         self._overdue = True
         signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
         time.sleep(1.0)
-        os.kill(self._pid, signal.SIGKILL)      # it sits in foreign code that does not look at signals
+        _end_by(signal.SIGKILL)     # it sits in foreign code that does not look at signals
 
     def end(self):
         """What has been read is answered; then the signal does what it does."""
@@ -144,7 +144,14 @@ class Terminated:
 
     def _die(self):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        _end_by(signal.SIGTERM)
+
+
+def _end_by(number):
+    """End this process by the signal, which does not end process 1 of a container (pid_namespaces(7)): that one
+    ends with what a shell says of it."""
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
 
 
 def _is_free(handler):
