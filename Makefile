@@ -238,6 +238,12 @@ build/wheels-env/.ready: pyproject.toml
 	@build/wheels-env/bin/python -m pip --disable-pip-version-check --quiet install --requirement build/wheels-env/requirements.txt
 	@touch $@
 
+# For tests/test_typing.py, which makes it by itself where it is not here.
+build/types/.ready: $(VENV)/.tools pyproject.toml tests/typing/check.py
+	@echo 'turboserver: setting up build/types'
+	@$(PY) tests/typing/check.py --prepare
+	@touch $@
+
 # The frameworks' own tests are in their source archives alone.
 build/frameworks/.suites: build/frameworks/.ready tests/frameworks/suites.txt tests/frameworks/suite-tools.txt
 	@echo "turboserver: fetching the frameworks' own tests"

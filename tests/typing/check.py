@@ -1,6 +1,7 @@
 """Whether the types that turboserver ships are right: `make types`.
 
     python tests/typing/check.py [--short] [--without-pyright]
+    python tests/typing/check.py --prepare
 
     samples/        programs on turboserver: mypy and pyright, both strict, find nothing in them, on each Python;
                     in refused.py they find an error wherever a comment says so
@@ -10,9 +11,9 @@
     verifytypes     pyright knows the type of every public name of the modules that have stubs
     docstrings.py   docutils, and so Sphinx's autodoc, can read the docstrings of those modules
 
---short is mypy on the running Python's version, stubtest and the docstrings. The checkers are of the versions that pyproject.toml
-pins (the group `types`), in an environment of their own under build/types, in which the package lies as
-if it were installed. Ends with 0 if nothing was found.
+--short is mypy on the running Python's version, stubtest and the docstrings. The checkers are of the versions that
+pyproject.toml pins (the group `types`), in an environment of their own under build/types, in which the package lies as
+if it were installed; --prepare makes that and nothing more. Ends with 0 if nothing was found.
 
 What may not live here: expectations, which stand in the samples.
 """
@@ -158,11 +159,14 @@ def main():
     parser = argparse.ArgumentParser(description="Check the types that turboserver ships.")
     parser.add_argument("--short", action="store_true", help="mypy on this version of Python, and stubtest")
     parser.add_argument("--without-pyright", action="store_true", help="mypy and stubtest alone")
+    parser.add_argument("--prepare", action="store_true", help="make the environment with the checkers, and check nothing")
     arguments = parser.parse_args()
     try:
         python = environment()
     except Unavailable as reason:
         sys.exit(f"types: {reason}")
+    if arguments.prepare:
+        return
     steps = [("docstrings", docstrings, ()), ("stubtest", stubtest, ())]
     steps += [(f"mypy, {version}", mypy, (version,))
               for version in (("%d.%d" % sys.version_info[:2],) if arguments.short else VERSIONS)]
