@@ -14,6 +14,20 @@ LIMIT = 60
 #: The first is the original itself: what is expected of ours has to hold there, too.
 LANES = ("original", "reactor", "blocking", "compatible")
 OURS = LANES[1:]
+SERVERS = ("HTTPServer", "ThreadingHTTPServer")
+#: With threads and without in the lanes that have code of ours for it; the others are the original's code anyway.
+LANES_AND_SERVERS = (("original", "ThreadingHTTPServer"), ("compatible", "HTTPServer"),
+                     *((lane, server) for lane in ("reactor", "blocking") for server in SERVERS))
+
+
+def generate_tests(metafunc):
+    """As a module's pytest_generate_tests: what tests ask for as `lane` and `server`."""
+    if {"lane", "server"} <= set(metafunc.fixturenames):
+        metafunc.parametrize(("lane", "server"), LANES_AND_SERVERS)
+    elif "lane" in metafunc.fixturenames:
+        metafunc.parametrize("lane", LANES)
+    elif "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", SERVERS)
 
 PRELUDE = """
 import atexit, gc, os, signal, socket, sys, threading, time, warnings

@@ -12,25 +12,15 @@ import sys
 import pytest
 
 import interpreter_programs
-from interpreter_programs import LANES, OURS
+from interpreter_programs import OURS
 
-SERVERS = ("HTTPServer", "ThreadingHTTPServer")
+pytest_generate_tests = interpreter_programs.generate_tests
 #: CPython 3.12 and later warn of it; here it is the subject.
 QUIET = ("-W", "ignore:This process:DeprecationWarning")
 
 
-@pytest.fixture(params=LANES)
-def lane(request):
-    return request.param
-
-
 @pytest.fixture(params=OURS)
 def our_lane(request):
-    return request.param
-
-
-@pytest.fixture(params=SERVERS)
-def server(request):
     return request.param
 
 
@@ -515,14 +505,15 @@ MULTIPROCESSING = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("where, method", [("original", METHODS[0]), *(
+    (lane, method) for lane in ("reactor", "blocking") for method in METHODS)])
 @pytest.mark.parametrize("name", MULTIPROCESSING)
-def test_multiprocessing(lane, name, method, tmp_path):
+def test_multiprocessing(where, name, method, tmp_path):
     text, said = MULTIPROCESSING[name]
     path = tmp_path / "program.py"
     path.write_text(POOLED + text + "\nif __name__ == '__main__':\n    main()\n")
     folder = os.path.dirname(interpreter_programs.__file__)
     done = subprocess.run(
         [sys.executable, *QUIET, path, method], capture_output=True, text=True, timeout=60, check=False,
-        env=interpreter_programs.environment(lane, PROGRAM_FOLDER=folder))
+        env=interpreter_programs.environment(where, PROGRAM_FOLDER=folder))
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")

@@ -12,9 +12,8 @@ import sys
 import pytest
 
 import interpreter_programs
-from interpreter_programs import LANES
 
-SERVERS = ("HTTPServer", "ThreadingHTTPServer")
+pytest_generate_tests = interpreter_programs.generate_tests
 
 #: do_GET answers, in four lines; do_WAIT has another thread take the lead in its middle.
 HANDLER = """
@@ -53,16 +52,6 @@ def call(server, client):
 """
 
 GET_LINES, WAIT_LINES = [1, 2, 3, 4], [1, 2, 3, 4, 5, 6]
-
-
-@pytest.fixture(params=LANES)
-def lane(request):
-    return request.param
-
-
-@pytest.fixture(params=SERVERS)
-def server(request):
-    return request.param
 
 
 def says(lane, text, *expected, options=(), stdin=""):
