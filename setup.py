@@ -67,7 +67,8 @@ def flags():
         linker += ["--coverage"]
     if RELEASE:
         # Each extension has the whole library linked in, and Cython's own functions: what it never calls is left out.
-        compiler += ["-ffunction-sections", "-fdata-sections"]
+        # Nor are there names for a debugger, which a Python that was built by hand asks for: TURBOSERVER_DEBUG has them.
+        compiler += ["-ffunction-sections", "-fdata-sections", "-g0"]
         linker += ["-Wl,-dead_strip"] if sys.platform == "darwin" else ["-Wl,--gc-sections"]
     return compiler, linker
 
@@ -175,6 +176,19 @@ class BuildExtensions(build_ext):
         # is installed elsewhere is not to name folders of this machine.
         self.compiler.linker_so = [flag for flag in self.compiler.linker_so if not flag.startswith("-Wl,-rpath")]
         super().build_extensions()
+
+    def build_extension(self, extension):
+        """What was compiled for the installation in place is linked for a wheel, and not compiled again.
+
+        Names of folders tell objects of other switches and other Pythons apart; those here are newer than their sources.
+        """
+        from setuptools.modified import newer_group
+
+        objects = self.compiler.object_filenames(extension.sources, output_dir=self.build_temp)
+        made_of = extension.sources + extension.depends
+        if not self.inplace and not any(newer_group(made_of, path, "newer") for path in objects):
+            extension.extra_objects, extension.sources = objects, []
+        super().build_extension(extension)
 
 
 class SourceArchive(sdist):

@@ -32,7 +32,7 @@ ENGINE = (
     "test_install.py",
 )
 ENGINE_QUICK = ("test_lanes.py", "test_wsgi.py")
-PURE = ("test_without_engine.py", "test_install.py", "test_files_serving.py", "test_files_again.py")
+PURE = ("test_without_engine.py", "test_install.py")
 PURE_QUICK = ("test_without_engine.py",)
 
 
