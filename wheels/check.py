@@ -23,6 +23,7 @@ from email.parser import HeaderParser
 from io import BytesIO
 from pathlib import Path
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from packaging.utils import parse_wheel_filename
 
@@ -77,7 +78,10 @@ def look_at_elf(data):
 def look_at_extension(data):
     """Yields what is wrong with one, by its format."""
     if data.startswith(b"\x7fELF"):
-        yield from look_at_elf(data)
+        try:
+            yield from look_at_elf(data)
+        except ELFError as error:
+            yield f"cannot be read: {error}"
     elif data[:4] in (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"):
         if b"__DWARF" in data:
             yield "not stripped: __DWARF"
