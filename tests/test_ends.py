@@ -551,6 +551,8 @@ class TestTermination:
             started.send_signal(signal.SIGTERM)
             if kind not in ("HTTPServer",):
                 assert kept.at_eof()
+            else:
+                time.sleep(0.1)     # nothing shows that it has heard of it
             assert started.poll() is None
             started.stdin.write(b"x")
             started.stdin.flush()
