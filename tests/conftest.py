@@ -2,6 +2,7 @@
 import faulthandler
 import os
 import signal
+import subprocess
 import sys
 import sysconfig
 import threading
@@ -101,3 +102,16 @@ def tls():
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.load_verify_locations(pem)
     return server, client
+
+
+@pytest.fixture(scope="session")
+def container():
+    """The command that starts another as process 1."""
+    try:
+        done = subprocess.run([*support.CONTAINER, sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True,
+                              text=True, timeout=support.DEADLINE)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare(1), of Linux")
+    if done.stdout != "1\n":
+        pytest.skip(f"no PID namespace can be had: {done.stderr.strip()}")
+    return support.CONTAINER

@@ -50,16 +50,17 @@ def create_app(name="made"):
 
 
 class Deployed:
-    """`process`, `lines` (of its stderr so far), and `addresses` (of what it serves on) once ready() is true."""
+    """`process`, `lines` (of its stderr so far), and `addresses` (of what it serves on) once ready() is true. within:
+    the command that starts it."""
 
-    def __init__(self, *arguments, cwd, stdout=subprocess.DEVNULL, environ=None, **options):
+    def __init__(self, *arguments, cwd, stdout=subprocess.DEVNULL, environ=None, within=(), **options):
         environment = {key: value for key, value in os.environ.items()
                        if key not in ("FORWARDED_ALLOW_IPS", "LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET")}
         environment.update(environ or {}, PYTHONDONTWRITEBYTECODE="1")
         # Whatever the tests run under (nohup ignores it).
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "turboserver", "wsgi", *arguments], cwd=cwd, env=environment, text=True,
+            [*within, sys.executable, "-m", "turboserver", "wsgi", *arguments], cwd=cwd, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, **options)
         self.lines = []
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -306,3 +307,16 @@ def fetch(server, path="/", **options):
     """One request on a connection of its own."""
     with Client(server) as client:
         return client.request(path=path, **options)
+
+
+# A container's first process is process 1 of its PID namespace: no signal that it sends to itself, or that comes from
+# within, ends it (pid_namespaces(7)).
+CONTAINER = ["unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), "--pid", "--fork", "--kill-child"]
+
+
+def first_of(started):
+    """The process (its number here) that unshare has started as process 1."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[1] == str(started.pid):
+                return int(path.parent.name)

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from support import DEADLINE, Client, connect, exchange, load_backend, read_until_eof, respond, serving, wait_until
+from support import (
+    DEADLINE, Client, connect, exchange, first_of, load_backend, read_until_eof, respond, serving, wait_until,
+)
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSE = b"\r\nconnection: close\r\n"
@@ -587,32 +588,6 @@ print("not reached")
             assert started.stdout.readline() == b"entered\n"
             started.send_signal(signal.SIGTERM)
             assert started.wait(DEADLINE) == -signal.SIGKILL
-
-
-# A container's first process is process 1 of its PID namespace: no signal that it sends to itself, or that comes from
-# within, ends it (pid_namespaces(7)).
-CONTAINER = ["unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), "--pid", "--fork", "--kill-child"]
-
-
-@pytest.fixture(scope="module")
-def container():
-    """The command that starts another as process 1."""
-    try:
-        done = subprocess.run([*CONTAINER, sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True,
-                              text=True, timeout=DEADLINE)
-    except FileNotFoundError:
-        pytest.skip("there is no unshare(1), of Linux")
-    if done.stdout != "1\n":
-        pytest.skip(f"no PID namespace can be had: {done.stderr.strip()}")
-    return CONTAINER
-
-
-def first_of(started):
-    """The process (its number here) that unshare has started as process 1."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if path.read_text().rpartition(")")[2].split()[1] == str(started.pid):
-                return int(path.parent.name)
 
 
 class TestTerminationOfProcess1:

@@ -6,6 +6,7 @@ is answered, up to a moment. The main thread waits for signals meanwhile; a pipe
 What may not live here: what a server serves; signals.
 """
 
+import faulthandler
 import math
 import os
 import signal
@@ -123,5 +124,11 @@ class Serving:
 
 def insist(timeout):
     """End this process after `timeout` and a little more: by the kernel, whatever the process does then."""
+    seconds = math.ceil(timeout) + _INSIST_SECONDS
+    if os.getpid() == 1:
+        # The kernel ends no container's first process so (pid_namespaces(7)). This is a thread that wants no GIL; it tells
+        # where all the others are, and exits with 1.
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+        return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(math.ceil(timeout) + _INSIST_SECONDS)
+    signal.alarm(seconds)

@@ -10,7 +10,8 @@
     DRAIN: SIGINT again, where no master looks after us -> end; SIGTERM again changes nothing
     SIGUSR1 at any moment: the access log is opened again. SIGHUP without a master: as SIGTERM; with one: nothing.
 
-Two seconds after the graceful time-out the kernel ends the process (SIGALRM), should one of its threads keep it.
+Two seconds after the graceful time-out the process is ended (SIGALRM; as process 1 by a thread that exits), should one of its
+threads keep it.
 
 What may not live here: how many processes there are (workers.py).
 """
