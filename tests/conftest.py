@@ -43,7 +43,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "limit(seconds): time after which this test is taken to hang")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        _real_stderr = os.fdopen(os.dup(2), "w")
+        _real_stderr = os.dup(2)
 
 
 def pytest_collection_modifyitems(items):
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_unconfigure(config):
     if _real_stderr is not None:
-        _real_stderr.close()
+        os.close(_real_stderr)
 
 
 @pytest.fixture(autouse=True)
