@@ -25,7 +25,7 @@ class Suite:
 
 
 CASES = {
-    "dnslib": Suite("dnslib-0.9.26", "lines", ("--doctest-modules", "dnslib/server.py"), 2),
+    "dnslib": Suite("dnslib-0.9.26", "lines", ("--doctest-modules", "dnslib/server.py"), 1),
     "fakeredis": Suite("fakeredis-2.41.0", "lines", ("test/test_tcp_server",), 10),
     "jsonrpclib": Suite("jsonrpclib_pelix-1.2.0", "lines", ("tests",), 100),
     "MkDocs": Suite("mkdocs-1.6.1", "documents", ("mkdocs/tests/livereload_tests.py",), 20),
