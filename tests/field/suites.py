@@ -3,8 +3,8 @@
 A test that fails under turboserver must fail under the standard library as well, or stand in DIFFERENCES with the
 reason. The archives are fetched by `make field` (requirements/suites).
 
-Left out are pdoc's, whose requests are of HTTP/1.1 without a Host, which is 400 here (ARCHITECTURE.md), and Paste's,
-which need an older setuptools.
+Left out are pdoc's, whose requests are of HTTP/1.1 without a Host, which is 400 here (ARCHITECTURE.md); pynetdicom's, which
+take for granted that shutdown() lasts half a second, in which other threads end; and those that need older tools.
 
 What may not live here: tests of frameworks, which tests/test_frameworks_suites.py runs.
 """
