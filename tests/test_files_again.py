@@ -11,6 +11,12 @@ import threading
 import time
 
 import pytest
+
+import turboserver
+
+if not turboserver.accelerated:
+    pytest.skip("what answers here is the engine, without Python", allow_module_level=True)
+
 from files_served import PAST, Silent, put, root  # noqa: F401: a fixture
 
 from support import Client, connect, serving
