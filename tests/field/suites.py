@@ -9,6 +9,7 @@ take for granted that shutdown() lasts half a second, in which other threads end
 What may not live here: tests of frameworks, which tests/test_frameworks_suites.py runs.
 """
 import dataclasses
+import os
 import subprocess
 import xml.etree.ElementTree
 
@@ -27,19 +28,21 @@ class Suite:
     fewest: int             # tests that must pass under turboserver: else it was not what we think that ran
 
 
+#: Without a configuration of its own a suite must not get ours.
+ALONE = ("-c", os.devnull, "--rootdir=.")
 CASES = {
-    "dnslib": Suite("dnslib-0.9.26", "lines", ("--doctest-modules", "dnslib/server.py"), 1),
+    "dnslib": Suite("dnslib-0.9.26", "lines", (*ALONE, "--doctest-modules", "dnslib/server.py"), 1),
     # Some of its tests need a module that its archive has not.
-    "jsonrpclib": Suite("jsonrpclib_pelix-1.2.0", "lines", ("tests", "--continue-on-collection-errors"), 60),
-    "MkDocs": Suite("mkdocs-1.6.1", "documents", ("mkdocs/tests/livereload_tests.py",), 20),
-    "Pelican": Suite("pelican-4.12.0", "documents", ("pelican/tests/test_server.py",), 2),
-    "prometheus_client": Suite("prometheus_client-0.26.0", "web", ("tests",), 290),
-    "pyModbusTCP": Suite("pymodbustcp-0.3.1", "lines", ("tests",), 18),
+    "jsonrpclib": Suite("jsonrpclib_pelix-1.2.0", "lines", (*ALONE, "tests", "--continue-on-collection-errors"), 60),
+    "MkDocs": Suite("mkdocs-1.6.1", "documents", (*ALONE, "mkdocs/tests/livereload_tests.py"), 20),
+    "Pelican": Suite("pelican-4.12.0", "documents", (*ALONE, "pelican/tests/test_server.py"), 2),
+    "prometheus_client": Suite("prometheus_client-0.26.0", "web", (*ALONE, "tests"), 290),
+    "pyModbusTCP": Suite("pymodbustcp-0.3.1", "lines", (*ALONE, "tests"), 18),
     # The test that is left out looks at what its server says behind its closing of the connection, which comes as it comes.
     "pytest-httpbin": Suite("pytest_httpbin-2.1.0", "web",
                             ("tests", "--deselect=tests/test_server.py::test_dont_crash_on_handshake_timeout"), 20),
     "pytest-httpserver": Suite("pytest_httpserver-1.2.0", "web", ("tests",), 130),
-    "pytest-localserver": Suite("pytest_localserver-0.10.0.post0", "web", ("tests",), 50),
+    "pytest-localserver": Suite("pytest_localserver-0.10.0.post0", "web", (*ALONE, "tests"), 50),
     "Werkzeug, its server": Suite("werkzeug-3.1.9", "web", ("tests/test_serving.py",), 20),
 }
 
