@@ -53,7 +53,14 @@ def described(server, lanes):
             "port": name[1] if isinstance(name, tuple) else name}
 
 
+answering = False
+
+
 def answer(signum, frame):
+    global answering
+    if answering:
+        return      # asked again in the midst of it
+    answering = True
     path = os.path.join(FOLDER, str(os.getpid()))
     with open(path + ".new", "w") as file:
         try:
@@ -61,6 +68,7 @@ def answer(signum, frame):
         except Exception:
             file.write("[]")    # so early that what decides is not all there
     os.replace(path + ".new", path)
+    answering = False
 
 
 def may_be_asked():
