@@ -57,3 +57,45 @@ def test_a_folder_is_served(plain, tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["a request", "nothing"])
+def test_the_end_waits_for_a_request_and_not_for_a_connection(plain, kept):
+    """By deploy.adopting, on which both commands stand: an idle connection ends at once, an answer is finished."""
+    said = run(plain, f"""
+import http.client, http.server, math, socket, threading, time
+from turboserver.deploy.adopting import Adopting
+entered = threading.Event()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            entered.set()
+            time.sleep(0.5)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *arguments):
+        pass
+class Server(Adopting, http.server.ThreadingHTTPServer):
+    pass
+listener = socket.create_server(("127.0.0.1", 0))
+server = Server(listener, Handler)
+serving = threading.Thread(target=server.serve_forever, args=(0.02,))
+serving.start()
+client = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=20)
+client.request("GET", "/")
+assert client.getresponse().read() == b"ok"
+if not {kept}:
+    client.request("GET", "/slow")
+    entered.wait(20)
+server.shutdown()
+begun = time.monotonic()
+server.finish(begun + 15)
+took = time.monotonic() - begun
+if not {kept}:
+    assert client.getresponse().read() == b"ok"
+print(client.sock is None or client.sock.recv(1) == b"", took < 10)
+""")
+    assert said.split() == ["True", "True"]

@@ -21,6 +21,10 @@ from turboserver.http.server import _name_without_asking
 if accelerated:
     from turboserver._socket_channel import IDLE_ALL, IDLE_STAYS
 
+    _Ending = object
+else:
+    from turboserver.deploy.draining import Draining as _Ending
+
 __all__ = ["Adopting", "Serving", "insist"]
 
 # How long connections that were accepted right before the end may take to say what they want.
@@ -29,15 +33,15 @@ _LAME_DUCK_SECONDS = 0.5
 _INSIST_SECONDS = 2
 
 
-class Adopting:
+class Adopting(_Ending):
     """A server over a socket that listens already, perhaps shared with other processes. It is non-blocking and stays so
     (binds.py): one of them would wait in accept() for a connection that another has taken. Goes before an HTTPServer
     among the bases."""
 
     allow_reuse_address = False
-    # Who waits for handlers at the end is finish(); without the engine, server_close().
-    daemon_threads = accelerated
-    block_on_close = not accelerated
+    # Who waits for handlers at the end is finish().
+    daemon_threads = True
+    block_on_close = False
 
     def __init__(self, sock, handler, **more):
         super().__init__(("", 0), handler, bind_and_activate=False, **more)
@@ -66,6 +70,8 @@ class Adopting:
             self._await_requests(min(end, time.monotonic() + _LAME_DUCK_SECONDS))
             self._turbo_drain(IDLE_ALL)
             self._turbo_finish(max(0.0, end - time.monotonic()))
+        else:
+            self.drain(end)
         self.server_close()
 
     def _await_requests(self, end):
