@@ -55,6 +55,10 @@ def has_turboserver():
         return False
 
 
+#: For what is by nature the engine's: its lanes, and deadlines where the original has none.
+needs_engine = pytest.mark.skipif(not has_turboserver(), reason="it is the native engine's, and there is none")
+
+
 # ---------------------------------------------------------------- serving
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import pytest
 import turboserver
 import tls_clients
 from file_server import LOCAL, PEM, file_server, get
-from support import DEADLINE, wait_until
+from support import DEADLINE, needs_engine, wait_until
 from turboserver import lanes
 from turboserver.deploy import DeployError, binds
 from turboserver.deploy.signals import Signals
@@ -384,6 +384,7 @@ def test_a_tls_client_that_goes_away_is_nothing_to_be_told(folder):
         assert server.stop() == 0 and "Traceback" not in "\n".join(server.err)
 
 
+@needs_engine
 def test_by_tls_there_are_deadlines():
     """Those of the reactor lane, without an attribute of its own."""
     with socket.socket() as sock:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from turboserver import accelerated
 from turboserver.deploy import binds
 from turboserver.deploy.adopting import Adopting, Serving, insist
 from turboserver.http.server import ThreadingHTTPServer, ThreadingHTTPSServer
@@ -39,7 +40,8 @@ class _TLSServer(Adopting, ThreadingHTTPSServer):
 
     def __init__(self, sock, handler, certificate, key):
         super().__init__(sock, handler, certfile=certificate, keyfile=key)
-        self.socket = self._create_context().wrap_socket(self.socket, server_side=True)
+        # Without the engine the handler's thread shakes hands, with its first look: in accept() one client would hold up all.
+        self.socket = self._create_context().wrap_socket(self.socket, server_side=True, do_handshake_on_connect=accelerated)
 
     def handle_error(self, request, client_address):
         """As the original; that a client went away, in the middle of a record perhaps, is nothing to be told."""
