@@ -10,13 +10,16 @@ import resource
 import pytest
 from files_served import KINDS, PAST, InBlockingLane, Silent, ask, put, root  # noqa: F401: a fixture
 
-from support import Client, serving
+from support import Client, needs_engine, serving
 from turboserver import lanes
 from turboserver.files import opening
 from turboserver.files.beneath import open_beneath
 from turboserver.files.conditions import etag, format_date
 from turboserver.files.options import Options
 from turboserver.http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+# The fallback's SimpleHTTPRequestHandler is the original.
+pytestmark = needs_engine
 
 
 @pytest.fixture(params=KINDS)

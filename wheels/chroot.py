@@ -59,6 +59,8 @@ def both(archive, wheels, steps, out, requires):
             "debootstrap", "--variant=minbase", f"--include={INSTALLED}", RELEASE, root, *server()])
         subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
         mounted = True
+        # As an installed Debian has it; the original's WSGI server asks for the name of 127.0.0.1.
+        (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         files = root / "files"
         files.mkdir()
         steps.run("debian-download", [
