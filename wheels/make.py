@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -212,6 +213,8 @@ def main():
     parser.add_argument("--chroot", action="store_true", help="also in a Debian without a compiler (root, debootstrap)")
     parser.add_argument("python", nargs="*", help="Pythons to build for (all that are found)")
     arguments = parser.parse_args()
+    # What has to be removed and unmounted is, then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("turboserver: ended by a signal"))
     out = arguments.out.resolve()
     steps = Steps(out / "log")
     with open(ROOT / "pyproject.toml", "rb") as file:
