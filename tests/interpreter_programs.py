@@ -29,17 +29,8 @@ def generate_tests(metafunc):
     elif "server" in metafunc.fixturenames:
         metafunc.parametrize("server", SERVERS)
 
-PRELUDE = """
-import atexit, gc, os, signal, socket, sys, threading, time, warnings
-LANE = os.environ["PROGRAM_LANE"]
-if LANE == "original":
-    import socketserver
-    from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer
-else:
-    from turboserver import socketserver
-    from turboserver.http.server import (
-        BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer)
-
+#: What answers, in most of them.
+HANDLER = """
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def log_message(self, *args):
@@ -51,7 +42,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
     def do_GET(self):
         self.answer()
+"""
 
+PRELUDE = """
+import atexit, gc, os, signal, socket, sys, threading, time, warnings
+LANE = os.environ["PROGRAM_LANE"]
+if LANE == "original":
+    import socketserver
+    from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer
+else:
+    from turboserver import socketserver
+    from turboserver.http.server import (
+        BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer)
+""" + HANDLER + """
 def begin(server, method="GET", rest=b""):
     "A socket on which a request has been sent."
     sock = socket.create_connection(server.server_address[:2], 20)

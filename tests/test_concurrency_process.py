@@ -11,25 +11,14 @@ import time
 
 import pytest
 
+from interpreter_programs import HANDLER
 from support import DEADLINE, Client, connect, fetch, load_backend, read_exactly, read_until_eof, wait_until
 
 PRELUDE = """
 import os, resource, signal, socket, sys, threading, time
 from turboserver import socketserver
 from turboserver.http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *args):
-        pass
-    def answer(self, body=b"ok"):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_GET(self):
-        self.answer()
-
+""" + HANDLER + """
 def announce(server):
     print(server.server_address[1], flush=True)
     return server

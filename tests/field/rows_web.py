@@ -28,20 +28,25 @@ def check_flask(place):
     assert b'"GET /hello HTTP/1.1" 200 -' in place.said().encode()
 
 
-def check_flask_debug(place):
-    check_flask(place)
-    check_debugger(place)
-    source = place.folder / "flask_app.py"
-    change(source, '"hello"', '"changed"')
+def changed(place, source):
+    """What place.until() waits for: the program answers as its changed source says."""
     tries = iter(range(1 << 30))
 
-    def changed():
+    def has():
         # A reloader that had not yet looked at the file when it was changed sees nothing new in it.
         if next(tries) % 40 == 39:
             later(source)
         return place.page("/hello") == b"changed"
 
-    place.until(changed, "the reloader")
+    return has
+
+
+def check_flask_debug(place):
+    check_flask(place)
+    check_debugger(place)
+    source = place.folder / "flask_app.py"
+    change(source, '"hello"', '"changed"')
+    place.until(changed(place, source), "the reloader")
     change(source, "def hello():", "def hello(:")
     place.until(lambda: b"SyntaxError" in place.ask("/hello").body or b"SyntaxError" in place.said().encode(),
                 "what is wrong with the source")
@@ -92,14 +97,7 @@ def check_django_reload(place):
     check_django(place)
     source = place.folder / "django_app.py"
     change(source, 'HttpResponse("hello"', 'HttpResponse("changed"')
-    tries = iter(range(1 << 30))
-
-    def changed():
-        if next(tries) % 40 == 39:
-            later(source)
-        return place.page("/hello") == b"changed"
-
-    place.until(changed, "the reloader")
+    place.until(changed(place, source), "the reloader")
     assert place.page("/static/site.css")
 
 
