@@ -16,8 +16,6 @@ if HERE not in sys.path:
 
 pytest.register_assert_rewrite("support", "deployed", "differential", "known_differences")
 
-import support  # noqa: E402
-
 if sysconfig.get_config_var("Py_GIL_DISABLED") and "PYTHON_GIL" not in os.environ:
     # The engine turns the GIL on, with a warning that would be an error here, and a line too many on the stderr of the
     # programs that tests start. test_interpreter_threads.py looks at it.
@@ -27,6 +25,8 @@ if sysconfig.get_config_var("Py_GIL_DISABLED") and "PYTHON_GIL" not in os.enviro
         import turboserver
 
         turboserver.accelerated  # noqa: B018  (loads it)
+
+import support  # noqa: E402
 
 #: Seconds after which a test is interrupted; a minute later the run is given up with all stacks shown.
 TEST_LIMIT = 120
