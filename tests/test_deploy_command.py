@@ -12,7 +12,7 @@ import pytest
 
 import turboserver
 from deployed import APPLICATION, deployed, hanging, under_way
-from support import Client, connect, fetch, read_until_eof, wait_until
+from support import Client, connect, fetch, needs_engine, read_until_eof, wait_until
 from turboserver import lanes
 from turboserver.deploy import command, serve
 
@@ -104,6 +104,7 @@ def test_a_busy_port(folder):
                                     "by another server perhaps"]
 
 
+@needs_engine
 def test_a_log_that_cannot_be(folder):
     with deployed("site_app:app", "-p", "0", "--access-log", "none/log", cwd=folder) as server:
         assert server.wait() == 1

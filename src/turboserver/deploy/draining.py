@@ -46,7 +46,8 @@ class Draining:
     def process_request(self, request, client_address):
         with self._turbo_changed:
             self._turbo_open[request] = False
-        super().process_request(request, client_address)
+        # A Unix socket's client has no address, and the original's get_environ() wants a host.
+        super().process_request(request, client_address or ("", 0))
 
     def shutdown_request(self, request):
         with self._turbo_changed:
