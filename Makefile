@@ -38,14 +38,15 @@ FUZZ ?= 60
 SANITIZE ?= address,undefined
 BENCH_ARGS ?=
 TYPES_ARGS ?=
-
 FIELD_ARGS ?=
-
 PYTHONS ?=
 WHEEL_CHROOT ?=
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
+# Python's arguments to print what pyproject.toml has under these keys, a line each: for pip.
+requirements = -c 'import functools, sys, tomllib; print(*functools.reduce(dict.get, sys.argv[1:], \
+  tomllib.load(open("pyproject.toml", "rb"))), sep="\n")' $(1)
 FIELD_SHORT = web documents lines
 FIELD = $(FIELD_SHORT) large patched
 NATIVE = $(wildcard csrc/*.[ch] src/turboserver/*.pyx src/turboserver/*.pxd)
@@ -142,7 +143,7 @@ wheel: build/wheels-env/.ready
 
 clean:
 	rm -rf $(VENV) .venv-ci* .nox build dist .pytest_cache src/*.egg-info
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench wheels -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/turboserver/*.so
 
 # ---- Stamps: what is up to date is not done again ----
@@ -175,7 +176,8 @@ $(VENV)/.tools: pyproject.toml
 	@$(PYTHON) -c "$$CHECK"
 	@echo 'turboserver: setting up $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+	@$(PY) $(call requirements,build-system requires) >$@.txt
+	@$(PIP) install --requirement $@.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
@@ -186,8 +188,8 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 
 # What the extra names, without the package itself: to install that again would compile it again.
 $(VENV)/.tools-test: $(VENV)/.built
-	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"], sep="\n")' | \
-	  $(PIP) install --requirement /dev/stdin
+	@$(PY) $(call requirements,project optional-dependencies test) >$@.txt
+	@$(PIP) install --requirement $@.txt
 	@touch $@
 
 # The browser is the system's: Playwright is not asked for one of its own. ffmpeg makes a film for the tests.
@@ -215,8 +217,8 @@ build/docs-env/.ready: $(VENV)/.tools pyproject.toml
 	@echo 'turboserver: setting up build/docs-env'
 	@rm -rf build/docs-env
 	@$(PYTHON) -m venv build/docs-env
-	@build/docs-env/bin/python -m pip --disable-pip-version-check --quiet install \
-	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"])')
+	@$(PY) $(call requirements,dependency-groups docs) >$@.txt
+	@build/docs-env/bin/python -m pip --disable-pip-version-check --quiet install --requirement $@.txt
 	@touch $@
 
 # nox makes environments by uv, which is much quicker, if it is there.
@@ -226,6 +228,7 @@ build/nox/.ready:
 	@rm -rf build/nox
 	@$(PYTHON) -m venv build/nox
 	@build/nox/bin/python -m pip --disable-pip-version-check --quiet install 'nox[uv]>=2025.5'
+	@touch $@
 
 build/wheels-env/.ready: pyproject.toml
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
@@ -233,9 +236,8 @@ build/wheels-env/.ready: pyproject.toml
 	@echo 'turboserver: setting up build/wheels-env'
 	@rm -rf build/wheels-env
 	@$(PYTHON) -m venv build/wheels-env
-	@build/wheels-env/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["wheel"], sep="\n")' \
-	  >build/wheels-env/requirements.txt
-	@build/wheels-env/bin/python -m pip --disable-pip-version-check --quiet install --requirement build/wheels-env/requirements.txt
+	@build/wheels-env/bin/python $(call requirements,dependency-groups wheel) >$@.txt
+	@build/wheels-env/bin/python -m pip --disable-pip-version-check --quiet install --requirement $@.txt
 	@touch $@
 
 # For tests/test_typing.py, which makes it by itself where it is not here.
