@@ -343,6 +343,10 @@ def test_an_override_that_comes_while_it_serves(asking):
     assert client.warm("/a.txt").get("X-More") is None
     client.server.handler.server_version = "Other/1"
     assert client.get("/a.txt").get("Server").startswith("Other/1")
+    client.warm("/a.txt")
+    client.server.handler.extra_response_headers = [("X-Own", "1")]
+    for _ in range(3):
+        assert client.get("/a.txt").get("X-Own") == "1"
 
 
 @pytest.mark.parametrize("name, value", [

@@ -226,9 +226,10 @@ cdef bint is_directory(Connection conn, Entry entry) except -1:
 
 
 cdef bint has_more_fields(Connection conn):
-    """Whether the program has given its answers fields, by 3.15's attribute: each __init__ assigns it there."""
+    """Whether this handler's answers were given fields, by 3.15's attribute: each __init__ assigns it there. What its
+    class gives is asked for when a file is remembered, and holds as long as the class is the same."""
     cdef PyObject *found = PyDict_GetItemWithError(conn.attrs, "extra_response_headers")
-    return found != NULL and bool(<object>found) or bool(getattr(conn.info.cls, "extra_response_headers", None))
+    return found != NULL and bool(<object>found)
 
 
 cdef bint answer_with_file(Connection conn) except -1:
@@ -362,7 +363,8 @@ def remember(handler, root, tuple names, int fd, *, bint beside, library, tag, m
     info = conn.info
     directory = conn.attrs.get("directory")
     if (conn.c.req.form != TS_TARGET_ORIGIN or type(directory) is not str or assigned(conn.attrs, NAMES) or not names
-            or type(info.cls.extensions_map) is not dict or has_more_fields(conn)):
+            or type(info.cls.extensions_map) is not dict or has_more_fields(conn)
+            or getattr(info.cls, "extra_response_headers", None)):
         return
     fields = fields_of(conn, info, 200)
     key = key_of(conn)
