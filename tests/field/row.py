@@ -97,6 +97,16 @@ class Place:
         assert answer.status == status, f"{path}: {answer}\n{self.said()[-3000:]}"
         return answer.body
 
+    def trips(self, sent, wanted):
+        """A function that makes one round trip, on one connection for all of them: octets that are sent, and that come."""
+        sock = socket.create_connection(self.address, DEADLINE)
+
+        def trip():
+            sock.sendall(sent)
+            assert sock.recv(100) == wanted
+
+        return trip
+
     def until(self, condition, what):
         """Ask condition() until it is true; what a server that restarts does not answer counts as false. Its value."""
         end = time.monotonic() + DEADLINE

@@ -31,13 +31,7 @@ def check_patched(place):
 
 
 def echo_by_line(place):
-    sock = socket.create_connection(place.address, DEADLINE)
-
-    def trip():
-        sock.sendall(b"hello\n")
-        assert sock.recv(100) == b"HELLO\n"
-
-    return trip
+    return place.trips(b"hello\n", b"HELLO\n")
 
 
 def patched(name, *how, **more):

@@ -33,10 +33,7 @@ def _telling(handler):
 
 
 class Draining:
-    """Goes before a ThreadingMixIn server of the original's."""
-
-    daemon_threads = True
-    block_on_close = False
+    """Goes before a ThreadingMixIn server of the original's, whose server_close() waits for no thread: drain() does."""
 
     def __init__(self, address, handler, *arguments, **more):
         self._turbo_open = {}  # connection -> whether a request is under way
