@@ -178,7 +178,7 @@ def page(lines, arguments):
         "measured",
         f"- programs: {', '.join(versions())}", "",
         "Lanes are those of [ARCHITECTURE.md](../ARCHITECTURE.md); in brackets what a program overrides that decides it.",
-        "In the compatible lane both run the same code: what lies between their figures is noise.",
+        "In the compatible lane the loop, the sockets and the threads are those of the program's patches under both; rfile, wfile and parsing are turboserver's.",
         "Rates are a second. The original's HTTP with a head and a body in two packets waits for delayed acknowledgements "
         "where connections are kept (some 25 requests a second for each of them); that is where the largest ratios are from.", "",
         "| program | works | lane | standard library | turboserver | ratio | CPU | what is counted |",
